@@ -1,0 +1,86 @@
+"""Augmentation: what a patch could have looked like on another day, in another scanner, in another patient.
+
+MONAI's transforms do the work. Left and right are exchanged only where a source says that this does no harm, and
+then the names of twins are exchanged with them.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from .settings import AugmentationSettings
+from .structures import Vocabulary
+
+MARGIN = 1.3
+"""A patch is cut this much larger, so that a rotated or shrunken one has no empty corners."""
+
+
+def build_augmentation(patch: Sequence[int], spacing: Sequence[float], settings: AugmentationSettings):
+    """A MONAI transform of {"image", "labels"}: (1, ...) tensors `MARGIN` larger than `patch` -> of `patch`."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from monai.transforms import (
+            Compose,
+            RandAdjustContrastd,
+            RandAffined,
+            RandGaussianNoised,
+            RandGaussianSmoothd,
+            RandScaleIntensityd,
+            RandShiftIntensityd,
+            RandSimulateLowResolutiond,
+        )
+    image = ["image"]
+    return Compose(
+        [
+            RandAffined(
+                ["image", "labels"],
+                prob=settings.spatial,
+                rotate_range=_angles(spacing, settings.rotation),
+                scale_range=[(-settings.scale, settings.scale)] * 3,
+                spatial_size=tuple(patch),
+                mode=("bilinear", "nearest"),
+                padding_mode="border",
+            ),
+            RandGaussianNoised(image, prob=settings.noise, std=0.15),
+            RandGaussianSmoothd(
+                image, prob=settings.blur, sigma_x=(0.3, 1.0), sigma_y=(0.3, 1.0), sigma_z=(0.3, 1.0)
+            ),
+            RandSimulateLowResolutiond(image, prob=settings.low_resolution, zoom_range=(0.5, 1.0)),
+            RandAdjustContrastd(image, prob=settings.gamma, gamma=(0.7, 1.5), retain_stats=True),
+            RandScaleIntensityd(image, prob=settings.intensity, factors=0.25),
+            RandShiftIntensityd(image, prob=settings.intensity, offsets=0.25),
+        ]
+    )
+
+
+def _angles(spacing: Sequence[float], degrees: float) -> list[float]:
+    """Largest rotation about each axis, in radians.
+
+    A rotation that mixes axes of unlike spacing would shear the anatomy, so it is allowed only in planes whose two
+    spacings agree to within a factor of 1.6.
+    """
+    limits = []
+    for axis in range(3):
+        first, second = (spacing[other] for other in range(3) if other != axis)
+        limits.append(np.deg2rad(degrees) if max(first, second) / min(first, second) < 1.6 else 0.0)
+    return limits
+
+
+def mirror_table(names: Sequence[str], vocabulary: Vocabulary) -> np.ndarray:
+    """(K + 1,) index of each prototype's twin, or its own, for patches whose left and right are exchanged."""
+    position = {name: index for index, name in enumerate(names)}
+    table = np.arange(len(names))
+    for name, index in position.items():
+        twin = vocabulary.twin(name) if index else None
+        if twin is not None and twin.name in position:
+            table[index] = position[twin.name]
+    return table
+
+
+def mirrored(image: torch.Tensor, labels: torch.Tensor, table: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """A patch (1, X, Y, Z) with X, the patient's left-right axis, reversed and twins renamed."""
+    return image.flip(1), table[labels.flip(1)]

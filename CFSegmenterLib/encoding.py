@@ -1,0 +1,339 @@
+"""An Encoding: a volume passed through the network once, to be asked for anything from then on."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .decision import Layer, margins, plan_layers, winners
+from .errors import UserError
+from .grid import ModelGrid, Taps
+from .model import Model
+from .progress import Progress, advance, silent
+from .protocols import Protocol
+from .structures import Vocabulary
+
+ROWS_BYTES = 64 << 20
+"""Memory that a slab of interpolated features or similarities may take while a volume is decided."""
+
+
+@dataclass(frozen=True, eq=False)
+class Query:
+    """A direction to compare every voxel with, for a structure that has no prototype yet.
+
+    Attributes:
+        name: what the user calls it.
+        embedding: (D,) unit vector; it can be appended to a bank as it is.
+        vector: (C,) float32, what a unit feature is multiplied with to get the similarity.
+    """
+
+    name: str
+    embedding: np.ndarray
+    vector: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Probe:
+    """What the network sees at one point.
+
+    Attributes:
+        ranked: (structure, similarity), background included, the most similar first.
+        query: the feature at the point, to be asked for like a structure.
+    """
+
+    ranked: tuple[tuple[str, float], ...]
+    query: Query
+
+
+@dataclass(frozen=True, eq=False)
+class Segmentation:
+    """Structures on a volume's own grid.
+
+    Attributes:
+        names: the structures that were asked for, found or not, in that order.
+        layers: (I, J, K) uint8 or uint16 label maps; structures that overlap lie in different ones.
+        places: structure -> (layer, label value).
+    """
+
+    names: tuple[str, ...]
+    layers: tuple[np.ndarray, ...]
+    places: dict[str, tuple[int, int]]
+
+    def mask(self, name: str) -> np.ndarray:
+        """(I, J, K) bool, where the structure is."""
+        layer, value = self.places[name]
+        return self.layers[layer] == value
+
+    def voxels(self, name: str) -> int:
+        """Number of voxels of the structure."""
+        return int(np.count_nonzero(self.mask(name)))
+
+
+class Encoding:
+    """An Encoding answers questions about a volume without passing it through the network again.
+
+    It holds the unit features on the model's grid. Maps and masks come back on the volume's own grid, voxel for voxel.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        protocol: Protocol,
+        grid: ModelGrid,
+        affine: np.ndarray,
+        features: np.ndarray,
+        vocabulary: Vocabulary | None = None,
+    ):
+        """
+        Args:
+            grid: between the volume and the model.
+            affine: (4, 4) of the volume, IJK to RAS in mm.
+            features: (X, Y, Z, C) float16 unit features, averaged over windows.
+        """
+        self.model = model
+        self.protocol = protocol
+        self.grid = grid
+        self.affine = affine
+        self.features = features
+        self.vocabulary = vocabulary or Vocabulary.load()
+        self.layers = plan_layers(model.bank.names, self.vocabulary)
+        with torch.inference_mode():
+            self._cosine = model.network.cosine()
+            prototypes = torch.from_numpy(np.array(model.bank.matrix, dtype=np.float32))
+            self._queries = self._cosine.queries(prototypes.to(self._cosine.projection.device)).cpu()
+        self._decided: tuple[np.ndarray, ...] | None = None
+
+    @property
+    def structures(self) -> tuple[str, ...]:
+        """What can be asked for by name: the model's structures, and wholes of which it knows all the parts."""
+        known = self.model.manifest.structures
+        wholes = dict.fromkeys(s.part_of for n in known if (s := self.vocabulary.get(n)) is not None and s.part_of)
+        return (*known, *(w for w in wholes if w not in known and self._union(w)))
+
+    def similarity(self, structure: str | Query) -> np.ndarray:
+        """(I, J, K) float32 cosine of every voxel with a structure, -1..1.
+
+        Raises:
+            UserError: the model does not know the structure.
+        """
+        return self.grid.to_volume(self._model_map(structure))
+
+    def segment(self, structures: Sequence[str] | None = None, progress: Progress = silent) -> Segmentation:
+        """Decide which voxels belong to each of `structures`; None asks for all that the model was taught.
+
+        The first call decides for every structure at once; later ones look the answer up.
+
+        Raises:
+            UserError: the model does not know a structure.
+            Cancelled: as `progress` asked.
+        """
+        asked = self.model.manifest.structures if structures is None else structures
+        names = tuple(dict.fromkeys(self._known(name) for name in asked))
+        decided = self._decide(progress)
+        dtype = np.uint8 if len(names) < 256 else np.uint16
+        layers: list[np.ndarray] = []
+        places: dict[str, tuple[int, int]] = {}
+        shared: dict[int, tuple[int, np.ndarray]] = {}
+        for value, name in enumerate(names, start=1):
+            members = self._members(name)
+            if len(members) == 1:
+                # Members of one contest exclude each other, so they share a label map and one pass fills it.
+                contest = self._contest_of(members[0])
+                if contest not in shared:
+                    shared[contest] = (len(layers), np.zeros(len(self.model.bank), dtype=dtype))
+                    layers.append(np.zeros(0))
+                place, table = shared[contest]
+                table[members[0]] = value
+                places[name] = (place, value)
+            else:
+                places[name] = (len(layers), value)
+                layers.append(np.any([decided[self._contest_of(m)] == m for m in members], axis=0).astype(dtype) * dtype(value))
+        for contest, (place, table) in shared.items():
+            layers[place] = table[decided[contest]]
+        return Segmentation(names, tuple(layers), places)
+
+    def best(self, progress: Progress = silent) -> np.ndarray:
+        """(I, J, K) uint16 index into the bank of the winning prototype, 0 for the background."""
+        return self._decide(progress)[0]
+
+    def margin(self, progress: Progress = silent) -> np.ndarray:
+        """(I, J, K) float32 lead of the most similar prototype over the second: small where the model is unsure."""
+        return self._over_volume(lambda s: margins(s, self.layers[0]), np.float32, "measuring margins", progress)
+
+    def probe(self, ras: Sequence[float]) -> Probe:
+        """Ask what is at a point, in mm RAS.
+
+        Raises:
+            UserError: the point lies outside the volume.
+        """
+        index = self.grid.index_of(ras)
+        if index is None:
+            raise UserError("The point lies outside the volume; place it inside.")
+        unit = torch.from_numpy(np.array(self.features[index], dtype=np.float32))
+        similarities = (self._queries @ unit).tolist()
+        ranked = sorted(zip(self.model.bank.names, similarities, strict=True), key=lambda pair: -pair[1])
+        return Probe(tuple(ranked), self._query("point", unit))
+
+    def prototype_from(self, mask: np.ndarray, name: str = "painted example") -> Query:
+        """The mean unit feature under a painted mask, as a query.
+
+        Args:
+            mask: (I, J, K) bool on the volume's own grid.
+            name: what the user calls it.
+
+        Raises:
+            UserError: the mask is empty, or not on the volume's grid.
+        """
+        mask = np.asarray(mask)
+        if mask.shape != self.grid.volume_shape:
+            raise UserError(
+                f"The painted mask has {mask.shape} voxels but the volume {self.grid.volume_shape}; "
+                "paint on the volume that was encoded."
+            )
+        if not mask.any():
+            raise UserError("The painted mask is empty; paint at least one voxel of the structure.")
+        share = self.grid.to_model((mask != 0).astype(np.float32))
+        chosen = np.nonzero(share > 0)
+        weights = torch.from_numpy(share[chosen])
+        mean = (torch.from_numpy(self.features[chosen].astype(np.float32)) * weights[:, None]).sum(dim=0)
+        return self._query(name, mean / weights.sum())
+
+    def _query(self, name: str, feature: Tensor) -> Query:
+        with torch.inference_mode():
+            projection = self._cosine.projection.cpu()
+            embedding = projection @ feature
+            embedding = embedding / embedding.norm().clamp(min=1e-12)
+            return Query(name, embedding.numpy(), (projection.T @ embedding).numpy())
+
+    def _model_map(self, structure: str | Query) -> np.ndarray:
+        """(X, Y, Z) float32 on the model's grid."""
+        if isinstance(structure, Query):
+            return self._dot(torch.from_numpy(structure.vector))
+        members = self._members(self._known(structure))
+        return np.max([self._dot(self._queries[m]) for m in members], axis=0)
+
+    def _dot(self, vector: Tensor) -> np.ndarray:
+        """Features times one vector, row by row so that no float32 copy of the features is made."""
+        result = np.empty(self.features.shape[:3], dtype=np.float32)
+        for row, plane in enumerate(self.features):
+            result[row] = (torch.from_numpy(plane).float() @ vector).numpy()
+        return np.clip(result, -1, 1, out=result)
+
+    def _known(self, name: str) -> str:
+        """The name under which this encoding answers for `name`."""
+        found = self.vocabulary.get(name)
+        for candidate in (found.name if found else None, " ".join(str(name).lower().split())):
+            if candidate and (candidate in self.model.manifest.structures or self._union(candidate)):
+                return candidate
+        known = self.structures
+        near = [n for n in self.vocabulary.nearest(name, 5) if n in known] if found is None else []
+        hint = f"did you mean {' or '.join(near)}? " if near else ""
+        raise UserError(
+            f"The model '{self.model.manifest.name}' was not taught '{name}'; {hint}it knows {', '.join(known)}."
+        )
+
+    def _members(self, name: str) -> tuple[int, ...]:
+        """Indices of the prototypes whose union is the structure."""
+        own = (self.model.bank.index(name),) if name in self.model.manifest.structures else ()
+        return (*own, *(self.model.bank.index(part) for part in self._union(name)))
+
+    def _union(self, whole: str) -> tuple[str, ...]:
+        """The known parts of a structure; empty where the model knows no division of it completely.
+
+        The structure itself being known, any known part counts: what is in a part is in the whole.
+        """
+        known = set(self.model.manifest.structures)
+        if whole in known:
+            return tuple(n for n in self.model.manifest.structures if n != whole and self.vocabulary.contains(whole, n))
+        divisions: dict[str, list[str]] = {}
+        for part in self.vocabulary.parts_of(whole) if self.vocabulary.get(whole) else ():
+            if part.division:
+                divisions.setdefault(part.division, []).append(part.name)
+        complete = [parts for parts in divisions.values() if set(parts) <= known]
+        return tuple(name for parts in complete for name in parts)
+
+    def _contest_of(self, index: int) -> int:
+        return next(number for number, layer in enumerate(self.layers) if index in layer.members)
+
+    def _decide(self, progress: Progress) -> tuple[np.ndarray, ...]:
+        if self._decided is None:
+            decided = []
+            for layer in self.layers:
+                decided.append(self._over_volume(_chooser(layer), np.uint16, "deciding", progress))
+            self._decided = tuple(decided)
+        return self._decided
+
+    def _over_volume(
+        self, decide: Callable[[Tensor], np.ndarray], dtype: type, message: str, progress: Progress
+    ) -> np.ndarray:
+        """Apply `decide`, (N, K + 1) similarities -> (N,), at every voxel of the volume's own grid.
+
+        What is interpolated, slab by slab, is the fewer of C features and K similarities.
+        """
+        shape = self.grid.ordered_shape
+        result = np.empty(shape, dtype=dtype)
+        features_are_fewer = self._queries.shape[1] < self._queries.shape[0]
+        with torch.inference_mode():
+            for start, stop in self._slabs(shape):
+                advance(progress, start, shape[0], message)
+                taps, needed = self.grid.taps[0].part(start, stop)
+                if self.grid.is_identity:
+                    needed = slice(start, stop)
+                values = torch.from_numpy(np.ascontiguousarray(self.features[needed])).float()
+                if not features_are_fewer:
+                    values = values @ self._queries.T
+                if not self.grid.is_identity:
+                    for axis, along in enumerate((taps, *self.grid.taps[1:])):
+                        values = _interpolated(values, along, axis)
+                if features_are_fewer:
+                    values = values @ self._queries.T
+                result[start:stop] = decide(values.flatten(0, 2)).reshape(stop - start, *shape[1:])
+        advance(progress, shape[0], shape[0], message)
+        return np.ascontiguousarray(self.grid.restore_order(result))
+
+    def _slabs(self, shape: tuple[int, int, int]) -> Iterator[tuple[int, int]]:
+        row_bytes = 4 * shape[1] * shape[2] * max(self._queries.shape)
+        rows = max(1, ROWS_BYTES // row_bytes)
+        for start in range(0, shape[0], rows):
+            yield start, min(shape[0], start + rows)
+
+
+def _chooser(layer: Layer) -> Callable[[Tensor], np.ndarray]:
+    return lambda similarities: winners(similarities, layer)
+
+
+def _interpolated(values: Tensor, taps: Taps, axis: int) -> Tensor:
+    """Interpolate one of the first three axes of (X, Y, Z, channels)."""
+    share = torch.from_numpy(taps.share).reshape([-1 if a == axis else 1 for a in range(4)])
+    low = values.index_select(axis, torch.from_numpy(taps.low))
+    return torch.lerp(low, values.index_select(axis, torch.from_numpy(taps.high)), share)
+
+
+def allocator(limit_bytes: int) -> Callable[[tuple[int, ...]], np.ndarray]:
+    """Makes a float16 array, in memory up to `limit_bytes`, in an unnamed temporary file above.
+
+    The file has no name from the start, so nothing of a patient's is left behind, whatever ends the process.
+    """
+
+    def allocate(shape: tuple[int, ...]) -> np.ndarray:
+        size = int(np.prod(shape)) * 2
+        if size <= limit_bytes:
+            return np.empty(shape, dtype=np.float16)
+        file = tempfile.TemporaryFile(dir=Path(tempfile.gettempdir()))
+        try:
+            file.truncate(size)
+            return np.memmap(file, dtype=np.float16, mode="r+", shape=shape)
+        except OSError as error:
+            file.close()
+            raise UserError(
+                f"There is no room for the encoding of this volume ({size / 1e9:.1f} GB), neither in memory nor in "
+                f"the temporary folder: {error.strerror}. Free some, or crop the volume."
+            ) from error
+
+    return allocate

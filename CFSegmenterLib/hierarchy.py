@@ -1,0 +1,36 @@
+"""What containing one another means for labels: which structures overlap, and what an annotation settles."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from .structures import Vocabulary
+
+
+def overlap_matrix(names: Sequence[str], vocabulary: Vocabulary) -> np.ndarray:
+    """(K + 1, K + 1) bool: which two different structures overlap; names that nobody knows overlap nothing."""
+    return np.array([[a != b and vocabulary.overlaps(a, b) for b in names] for a in names], dtype=bool)
+
+
+def settled_by(annotated: Sequence[str], names: Sequence[str], vocabulary: Vocabulary) -> set[str]:
+    """The structures of `names` that a voxel labelled 0 cannot belong to, once `annotated` is complete.
+
+    The annotated ones, what lies inside one of them, and what lies inside a whole all of whose parts of one
+    division are annotated: where anterior and posterior hippocampus are drawn, label 0 denies the left one too.
+    """
+    wholes = set(annotated)
+    grown = True
+    while grown:
+        grown = False
+        for whole in {s.part_of for n in wholes if (s := vocabulary.get(n)) is not None and s.part_of}:
+            divisions: dict[str | None, list[str]] = {}
+            for part in vocabulary.parts_of(whole):
+                if part.division is None:
+                    continue  # parts without a named division do not claim to fill the whole
+                divisions.setdefault(part.division, []).append(part.name)
+            if whole not in wholes and any(set(parts) <= wholes for parts in divisions.values()):
+                wholes.add(whole)
+                grown = True
+    return {n for n in names if n in wholes or any(vocabulary.contains(w, n) for w in wholes)}

@@ -1,0 +1,139 @@
+"""The first stage's loss: prototype contrast on what is annotated, and honesty about what is not.
+
+Written after the method's description; s are cosines, q = softmax(s / tau) over the prototypes, A the structures that
+a patch's source annotates, U the background and every structure that may hide behind the label 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .hierarchy import overlap_matrix, settled_by
+from .settings import LossSettings
+from .structures import Vocabulary
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """An Annotation says what the labels of a patch mean, as masks over the K + 1 prototypes.
+
+    Attributes:
+        annotated: (K + 1,) bool, the structures in A; the background is never in it.
+        ambiguous: (K + 1,) bool, U: what a voxel labelled 0 may be; the background always is.
+        excluded: (K + 1, K + 1) bool, row c: structures left out of the softmax at a voxel labelled c, because
+            they overlap c and are right about the same voxel.
+    """
+
+    annotated: Tensor
+    ambiguous: Tensor
+    excluded: Tensor
+
+    @classmethod
+    def of(
+        cls,
+        names: Sequence[str],
+        annotated: Sequence[str],
+        absent: Sequence[str],
+        vocabulary: Vocabulary,
+    ) -> Annotation:
+        """Build the masks for prototypes `names` (background first).
+
+        Args:
+            annotated: the structures that the source declares to annotate.
+            absent: structures that its field of view cannot contain; label 0 denies them as if annotated.
+        """
+        settled = settled_by(annotated, names, vocabulary) | set(absent)
+        is_annotated = torch.tensor([n in set(annotated) for n in names])
+        is_ambiguous = torch.tensor([i == 0 or n not in settled for i, n in enumerate(names)])
+        excluded = torch.tensor(overlap_matrix(names, vocabulary))
+        return cls(is_annotated, is_ambiguous, excluded)
+
+    def to(self, device: torch.device) -> Annotation:
+        """The same on another device."""
+        return Annotation(self.annotated.to(device), self.ambiguous.to(device), self.excluded.to(device))
+
+
+@dataclass(frozen=True)
+class LossTerms:
+    """One patch's loss and its terms, each a scalar tensor; `total` carries the gradient."""
+
+    total: Tensor
+    focal: Tensor
+    dice: Tensor
+    entropy: Tensor
+
+    def detached(self) -> LossTerms:
+        """The same numbers without their gradient."""
+        return LossTerms(*(term.detach() for term in (self.total, self.focal, self.dice, self.entropy)))
+
+    def plus(self, other: LossTerms) -> LossTerms:
+        """Term by term, without gradient."""
+        return LossTerms(
+            self.total + other.total.detach(),
+            self.focal + other.focal.detach(),
+            self.dice + other.dice.detach(),
+            self.entropy + other.entropy.detach(),
+        )
+
+    def over(self, count: int) -> LossTerms:
+        """Each term divided by `count`."""
+        return LossTerms(self.total / count, self.focal / count, self.dice / count, self.entropy / count)
+
+
+def first_stage_loss(
+    similarities: Tensor, labels: Tensor, annotation: Annotation, settings: LossSettings
+) -> LossTerms:
+    """Focal, Dice and entropy of one patch.
+
+    Args:
+        similarities: (N, K + 1) float32 cosines of N voxels.
+        labels: (N,) int64 index of the annotated structure, 0 where the source drew nothing.
+        annotation: what the labels mean.
+    """
+    logits = similarities / settings.temperature
+    if bool(annotation.excluded[annotation.annotated].any()):
+        logits = logits.masked_fill(annotation.excluded[labels], -torch.inf)
+    log_q = torch.log_softmax(logits, dim=1)
+    hidden = torch.logsumexp(log_q[:, annotation.ambiguous], dim=1)
+    target = torch.where(labels == 0, hidden, log_q.gather(1, labels[:, None])[:, 0])
+    focal = focal_term(target, settings.gamma)
+    q = log_q.exp()
+    dice = dice_term(q, hidden.exp(), labels, annotation)
+    finite = log_q.masked_fill(q == 0, 0.0)
+    entropy = -(q * finite).sum(dim=1).mean()
+    weight = settings.entropy if bool(annotation.annotated.any()) else settings.entropy_unannotated
+    total = focal + settings.dice * dice + weight * entropy
+    return LossTerms(total, focal, dice, entropy)
+
+
+def focal_term(log_probability: Tensor, gamma: float) -> Tensor:
+    """Mean of -(1 - p)^gamma log p over (N,) log p."""
+    log_probability = log_probability.clamp(max=0.0)
+    if gamma == 0:
+        return -log_probability.mean()
+    miss = -torch.expm1(log_probability)
+    return -(miss**gamma * log_probability).mean()
+
+
+def dice_term(q: Tensor, hidden: Tensor, labels: Tensor, annotation: Annotation) -> Tensor:
+    """1 - soft Dice, mean over the merged channels that occur in the patch.
+
+    The merged channels are each annotated structure, and U as one against the voxels labelled 0. A structure
+    without a voxel in the patch is left to the focal term: its Dice is 0 whatever the network does.
+
+    Args:
+        q: (N, K + 1) probabilities.
+        hidden: (N,) probability of U.
+        labels: (N,) int64.
+    """
+    present = torch.unique(labels)
+    present = present[annotation.annotated[present]]
+    predicted = torch.cat([hidden[:, None], q[:, present]], dim=1)
+    wanted = torch.cat([(labels == 0)[:, None], labels[:, None] == present], dim=1).to(q.dtype)
+    overlap = (predicted * wanted).sum(dim=0)
+    size = predicted.sum(dim=0) + wanted.sum(dim=0)
+    return (1 - (2 * overlap + 1e-5) / (size + 1e-5)).mean()

@@ -1,0 +1,215 @@
+"""A model on disk: a folder with a manifest that a person can read, and weights that nothing unpickles."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from .errors import UserError
+from .network import PrototypeNetwork, load_weights, weights_of
+from .protocols import Protocol
+from .prototypes import PrototypeBank
+from .settings import BackboneSettings
+
+FORMAT = 1
+MANIFEST, WEIGHTS, CARD = "manifest.json", "weights.safetensors", "README.md"
+
+
+class SourceRecord(BaseModel):
+    """What one source contributed to a model: counts and licence, never a file name."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    name: str
+    modality: str
+    licence: str
+    structures: tuple[str, ...]
+    training_cases: int
+    validation_cases: int
+
+
+class Manifest(BaseModel):
+    """A Manifest says what a model knows, how it reads scans, and where it came from.
+
+    Attributes:
+        format: version of this layout.
+        name, version, created, licence, parent: of the model; `parent` is the version that it was updated from.
+        prototypes: the bank's entries, background first.
+        prototype_seed: of the bank's code directions.
+        backbone, dimension: build the network.
+        temperature: tau that it was trained with.
+        protocols: the kinds of scan that it reads.
+        sources: what it learned from.
+        training: settings, command, iterations, hours and versions, for the record.
+        scores: the evaluation's summary, for the record.
+        weights_sha256: of the weights file.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    format: int = FORMAT
+    name: str
+    version: str
+    created: str
+    licence: str
+    parent: str | None = None
+    prototypes: tuple[dict[str, Any], ...]
+    prototype_seed: int
+    backbone: BackboneSettings
+    dimension: int
+    temperature: float
+    protocols: tuple[Protocol, ...] = Field(min_length=1)
+    sources: tuple[SourceRecord, ...] = ()
+    training: dict[str, Any] = Field(default_factory=dict)
+    scores: dict[str, Any] = Field(default_factory=dict)
+    weights_sha256: str = ""
+
+    @property
+    def structures(self) -> tuple[str, ...]:
+        """What the model can segment, in the order of arrival."""
+        return tuple(entry["name"] for entry in self.prototypes[1:])
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A Model is a network, the prototypes it was trained towards, and its manifest."""
+
+    network: PrototypeNetwork
+    bank: PrototypeBank
+    manifest: Manifest
+
+
+def build_network(manifest: Manifest) -> PrototypeNetwork:
+    """The network that a manifest describes, with fresh weights."""
+    backbone = manifest.backbone
+    return PrototypeNetwork(backbone.name, backbone.features, manifest.dimension, **backbone.options)
+
+
+def save_model(model: Model, folder: str | Path, card: str) -> Manifest:
+    """Write a model folder, whole or not at all; an older one of the same name is replaced.
+
+    Weights are rounded to float16; the projection and the prototypes keep their precision, because a bank must stay
+    the same bit for bit when classes are added to it later.
+
+    Args:
+        card: the model card, Markdown.
+
+    Returns:
+        The manifest as written, with the weights' checksum.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    from safetensors.numpy import save_file
+
+    folder = Path(folder)
+    part = folder.with_name(f".{folder.name}.part{os.getpid()}")
+    try:
+        part.mkdir(parents=True)
+        tensors = {
+            name: tensor.detach().cpu().float().numpy().astype(_stored_as(name))
+            for name, tensor in weights_of(model.network).items()
+        }
+        tensors["prototypes"] = np.ascontiguousarray(model.bank.matrix)
+        save_file(tensors, part / WEIGHTS)
+        manifest = model.manifest.model_copy(update={"weights_sha256": checksum(part / WEIGHTS)})
+        (part / MANIFEST).write_text(
+            json.dumps(manifest.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+        )
+        (part / CARD).write_text(card, encoding="utf-8")
+        _replace_folder(part, folder)
+    except OSError as error:
+        raise UserError(f"The model cannot be written to {folder}: {error.strerror}.") from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return manifest
+
+
+def load_model(folder: str | Path) -> Model:
+    """Read a model folder and check it.
+
+    Raises:
+        UserError: it is not a model folder, was written by a newer version, or was changed or cut off since.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    folder = Path(folder)
+    manifest = read_manifest(folder)
+    weights = folder / WEIGHTS
+    if not weights.is_file():
+        raise UserError(f"The model {folder} has no {WEIGHTS}; copy the folder again, whole.")
+    if checksum(weights) != manifest.weights_sha256:
+        raise UserError(
+            f"The weights of the model {folder} are not those that its manifest was written for (their checksum "
+            "differs); the copy is damaged or was changed. Copy the folder again."
+        )
+    try:
+        tensors = load_file(weights)
+        bank = PrototypeBank.restore(manifest.prototypes, tensors.pop("prototypes"), manifest.prototype_seed)
+        network = build_network(manifest)
+        load_weights(network, {name: torch.from_numpy(t.astype(np.float32)) for name, t in tensors.items()})
+    except UserError:
+        raise
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise UserError(f"The weights of the model {folder} do not fit its manifest: {error}.") from error
+    return Model(network.eval(), bank, manifest)
+
+
+def read_manifest(folder: str | Path) -> Manifest:
+    """Read a model folder's manifest alone, which takes milliseconds.
+
+    Raises:
+        UserError: there is none, or it is not as expected.
+    """
+    path = Path(folder) / MANIFEST
+    try:
+        said = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(said, dict) and isinstance(said.get("format"), int) and said["format"] > FORMAT:
+            raise UserError(
+                f"The model {folder} was written by a newer version of CFSegmenter (format {said['format']}; "
+                f"this one reads up to {FORMAT}); update CFSegmenter."
+            )
+        return Manifest.model_validate(said)
+    except OSError as error:
+        raise UserError(
+            f"{folder} is not a model folder: {MANIFEST} cannot be read ({error.strerror}); name a folder that "
+            f"holds {MANIFEST} and {WEIGHTS}."
+        ) from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"The manifest of the model {folder} is not valid JSON: {error}.") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise UserError(f"The manifest of the model {folder} is not as expected at '{where}': {first['msg']}.") from error
+
+
+def checksum(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _stored_as(name: str) -> type:
+    return np.float32 if name == "projection" else np.float16
+
+
+def _replace_folder(new: Path, old: Path) -> None:
+    """Put `new` in the place of `old` with two renames, so that a reader meets one or the other."""
+    aside = old.with_name(f".{old.name}.old{os.getpid()}")
+    if old.exists():
+        os.replace(old, aside)
+    try:
+        os.replace(new, old)
+    except OSError:
+        if aside.exists():
+            os.replace(aside, old)
+        raise
+    shutil.rmtree(aside, ignore_errors=True)

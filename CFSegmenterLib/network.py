@@ -1,0 +1,184 @@
+"""The network: a MONAI backbone, a projection, and the folded cosine that keeps the embedding's width free.
+
+No parameter here depends on the number of classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .errors import UserError
+
+NORM_EPSILON = 1e-6
+
+
+def _dynunet(features: int, filters: tuple[int, ...] = (32, 48, 96, 128, 160), residual: bool = False) -> tuple[nn.Module, int]:
+    from monai.networks.nets import DynUNet
+
+    levels = len(filters)
+    network = DynUNet(
+        spatial_dims=3,
+        in_channels=1,
+        out_channels=features,
+        kernel_size=[3] * levels,
+        strides=[1] + [2] * (levels - 1),
+        upsample_kernel_size=[2] * (levels - 1),
+        filters=list(filters),
+        norm_name=("group", {"num_groups": 16}),
+        act_name="relu",
+        res_block=residual,
+    )
+    return network, 2 ** (levels - 1)
+
+
+def _segresnet(features: int, init_filters: int = 16, blocks_down: tuple[int, ...] = (1, 2, 2, 4)) -> tuple[nn.Module, int]:
+    from monai.networks.nets import SegResNet
+
+    network = SegResNet(
+        spatial_dims=3,
+        init_filters=init_filters,
+        in_channels=1,
+        out_channels=features,
+        blocks_down=tuple(blocks_down),
+        blocks_up=(1,) * (len(blocks_down) - 1),
+    )
+    return network, 2 ** (len(blocks_down) - 1)
+
+
+def _unet(features: int, channels: tuple[int, ...] = (32, 64, 128, 192), residual_units: int = 2) -> tuple[nn.Module, int]:
+    from monai.networks.nets import UNet
+
+    network = UNet(
+        spatial_dims=3,
+        in_channels=1,
+        out_channels=features,
+        channels=tuple(channels),
+        strides=(2,) * (len(channels) - 1),
+        num_res_units=residual_units,
+        norm=("group", {"num_groups": 8}),
+        act="relu",
+    )
+    return network, 2 ** (len(channels) - 1)
+
+
+BACKBONES: dict[str, Callable[..., tuple[nn.Module, int]]] = {
+    "dynunet": _dynunet,
+    "segresnet": _segresnet,
+    "unet": _unet,
+}
+
+
+def build_backbone(name: str, features: int, **options: Any) -> tuple[nn.Module, int]:
+    """Build a backbone that maps (B, 1, X, Y, Z) to (B, `features`, X, Y, Z).
+
+    Returns:
+        The network, and the number that X, Y and Z must be multiples of: the product of its strides.
+
+    Group normalization stands where these networks usually normalize each channel by itself: it has a fast
+    channels-last kernel on the CPU and does not depend on the batch.
+
+    Raises:
+        UserError: no backbone has that name, or it does not take these options.
+    """
+    if name not in BACKBONES:
+        raise UserError(f"There is no backbone '{name}'; choose one of {', '.join(BACKBONES)}.")
+    try:
+        return BACKBONES[name](features, **options)
+    except TypeError as error:
+        raise UserError(f"The backbone '{name}' cannot be built with {options}: {error}.") from error
+
+
+class FoldedCosine:
+    """A FoldedCosine compares C-channel features with D-wide prototypes without ever being D wide.
+
+    With the projection W (D, C) and the prototypes P (K, D): A = P W, and L the Cholesky factor of W^T W. Then
+    cos(W f, p_k) = (A f)_k / |L^T f|, exactly. The unit feature u = f / |L^T f| carries everything: a similarity is
+    linear in it, so it may be averaged over windows and interpolated before any class is asked for.
+    """
+
+    def __init__(self, projection: Tensor):
+        """`projection`: (D, C) float32; gradients flow through it."""
+        self.projection = projection.float()
+        gram = self.projection.T @ self.projection
+        ridge = 1e-6 * gram.diagonal().mean() * torch.eye(len(gram), device=gram.device)
+        self.factor = torch.linalg.cholesky(gram + ridge)
+
+    def queries(self, prototypes: Tensor) -> Tensor:
+        """(K, D) unit prototypes -> (K, C): what a unit feature is multiplied with to get the similarities."""
+        return prototypes.to(self.projection) @ self.projection
+
+    def unit(self, features: Tensor) -> Tensor:
+        """(..., C) features -> (..., C) features whose embeddings W u have length 1; float32."""
+        features = features.float()
+        squared = (features @ self.factor).square().sum(dim=-1, keepdim=True)
+        return features * torch.rsqrt(squared + NORM_EPSILON)
+
+    def similarities(self, features: Tensor, prototypes: Tensor) -> Tensor:
+        """(..., C) features, (K, D) prototypes -> (..., K) cosines in -1..1; float32."""
+        return self.unit(features) @ self.queries(prototypes).T
+
+    def embed(self, unit_features: Tensor) -> Tensor:
+        """(..., C) unit features -> (..., D) unit embeddings, for the few voxels where a direction is wanted."""
+        return unit_features @ self.projection.T
+
+
+class PrototypeNetwork(nn.Module):
+    """A PrototypeNetwork gives every voxel a feature, and the projection that compares it with prototypes."""
+
+    def __init__(self, backbone: str, features: int, dimension: int = 512, **options: Any):
+        """Args: a name in `BACKBONES`, C, D, and the backbone's own options."""
+        super().__init__()
+        self.backbone, self.stride = build_backbone(backbone, features, **options)
+        self.projection = nn.Parameter(nn.init.orthogonal_(torch.empty(dimension, features)))
+
+    @property
+    def features(self) -> int:
+        """C, the width of a voxel's feature."""
+        return self.projection.shape[1]
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, 1, X, Y, Z) -> (B, X, Y, Z, C) features, channels last, in the precision of the pass."""
+        return self.backbone(images).permute(0, 2, 3, 4, 1)
+
+    def cosine(self) -> FoldedCosine:
+        """The folded cosine of the projection as it is now."""
+        return FoldedCosine(self.projection)
+
+    @torch.no_grad()
+    def aim_at(self, prototypes: Tensor) -> None:
+        """Turn a fresh projection towards `prototypes` (K, D), so that every class can be reached from the start.
+
+        A random subspace of C of D dimensions holds almost nothing of any prototype (cosine sqrt(C / D)).
+        """
+        mix = torch.randn(self.features, len(prototypes), device=prototypes.device)
+        basis, _ = torch.linalg.qr((mix @ prototypes.to(mix)).T)
+        width = min(basis.shape[1], self.features)
+        self.projection[:, :width].copy_(basis[:, :width])
+
+
+def weights_of(module: nn.Module) -> dict[str, Tensor]:
+    """A module's parameters and buffers by name, each once.
+
+    MONAI's DynUNet registers its blocks a second time under another name, which a state dict would store twice.
+    """
+    return {**dict(module.named_parameters()), **dict(module.named_buffers())}
+
+
+@torch.no_grad()
+def load_weights(module: nn.Module, weights: dict[str, Tensor]) -> None:
+    """Copy weights by name into a module.
+
+    Raises:
+        ValueError: a name is missing or unknown, or a shape differs.
+    """
+    own = weights_of(module)
+    if own.keys() != weights.keys():
+        raise ValueError(f"other weights are expected: {sorted(own.keys() ^ weights.keys())[:3]}")
+    for name, tensor in own.items():
+        if tensor.shape != weights[name].shape:
+            raise ValueError(f"{name} has the shape {tuple(weights[name].shape)}, not {tuple(tensor.shape)}")
+        tensor.copy_(weights[name])

@@ -1,0 +1,117 @@
+"""Planning: from case lists and settings to protocols, by looking at the images' headers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from .cases import CaseList
+from .errors import UserError
+from .intensity import default_rule
+from .protocols import Protocol
+from .settings import SourceSettings, TrainingSettings
+
+HEADERS_READ = 100
+"""Images of a source whose headers decide what is typical of it."""
+
+
+def plan_protocols(lists: Sequence[CaseList], settings: TrainingSettings, stride: int) -> dict[str, Protocol]:
+    """Decide the grid, patch and intensity rule that each source is read with.
+
+    Args:
+        stride: the backbone's; every side of a patch is a multiple of it.
+
+    Returns:
+        Source -> Protocol; sources whose settings name the same protocol share one.
+
+    Raises:
+        UserError: settings name a source that has no case list, a patch does not fit the stride, or sources that
+            share a protocol differ in modality or settings.
+    """
+    unknown = set(settings.sources) - {each.source for each in lists}
+    if unknown:
+        raise UserError(
+            f"The settings speak of the source '{sorted(unknown)[0]}', which none of the case lists is called."
+        )
+    protocols: dict[str, Protocol] = {}
+    by_name: dict[str, Protocol] = {}
+    for each in lists:
+        protocol = _plan_one(each, settings.sources.get(each.source, SourceSettings()), settings.patch_voxels, stride)
+        shared = by_name.get(protocol.name)
+        if shared is not None:
+            protocol = _merged(shared, protocol)
+            for source in shared.sources:
+                protocols[source] = protocol
+        protocols[each.source] = by_name[protocol.name] = protocol
+    return protocols
+
+
+def _plan_one(cases: CaseList, source: SourceSettings, patch_voxels: int, stride: int) -> Protocol:
+    training = cases.of("training")
+    if not training:
+        raise UserError(f"The source '{cases.source}' has no training case; add some or leave its list out.")
+    looked_at = training[:: max(1, len(training) // HEADERS_READ)]
+    geometry = [_geometry(case.image) for case in looked_at]
+    spacings = np.array([spacing for spacing, _ in geometry])
+    extents = np.array([spacing * shape for spacing, shape in geometry])
+    typical_spacing, typical_extent = np.median(spacings, axis=0), np.median(extents, axis=0)
+    spacing = source.spacing or tuple(round(float(s), 3) for s in typical_spacing)
+    patch = source.patch or fitting_patch(typical_extent / spacing, patch_voxels, stride)
+    if any(side % stride for side in patch):
+        raise UserError(
+            f"The patch {patch} of the source '{cases.source}' does not fit the backbone: each side must be a "
+            f"multiple of {stride}."
+        )
+    return Protocol(
+        name=source.protocol or cases.source,
+        modality=cases.modality,
+        spacing=spacing,
+        patch=patch,
+        intensity=source.intensity or default_rule(cases.modality),
+        typical_spacing=tuple(float(s) for s in typical_spacing),
+        typical_extent=tuple(float(e) for e in typical_extent),
+        sources=(cases.source,),
+    )
+
+
+def fitting_patch(shape: Sequence[float], voxels: int, stride: int) -> tuple[int, int, int]:
+    """A patch of at most about `voxels` voxels for images of `shape`: the whole image, or a box less elongated than it.
+
+    Sides are multiples of `stride`.
+    """
+    sides = [stride * int(np.ceil(length / stride)) for length in shape]
+    while np.prod(sides) > voxels and max(sides) > stride:
+        sides[int(np.argmax(sides))] -= stride
+    return tuple(sides)
+
+
+def _geometry(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """(3,) spacing in mm and (3,) voxels of an image along R, A, S, from its header alone."""
+    import SimpleITK as sitk  # noqa: N813 - the name by which everyone knows it
+
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError as error:
+        raise UserError(f"The header of {path} cannot be read; the file is damaged or of an unknown format.") from error
+    directions = np.abs(np.array(reader.GetDirection()).reshape(reader.GetDimension(), -1)[:3, :3])
+    order = directions.argmax(axis=1)
+    return np.array(reader.GetSpacing())[order], np.array(reader.GetSize())[order]
+
+
+def _merged(first: Protocol, second: Protocol) -> Protocol:
+    """One protocol for two sources; what is typical becomes the geometric mean."""
+    same = ("modality", "spacing", "patch", "intensity")
+    if any(getattr(first, key) != getattr(second, key) for key in same):
+        raise UserError(
+            f"The sources {', '.join((*first.sources, *second.sources))} share the protocol '{first.name}' but differ "
+            "in modality, spacing, patch or intensity rule; give them the same or a protocol each."
+        )
+    middle = {
+        key: tuple(float(np.sqrt(a * b)) for a, b in zip(getattr(first, key), getattr(second, key), strict=True))
+        for key in ("typical_spacing", "typical_extent")
+    }
+    return first.model_copy(update={**middle, "sources": (*first.sources, *second.sources)})

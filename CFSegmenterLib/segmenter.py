@@ -1,0 +1,106 @@
+"""The Segmenter: a model made ready on a device, which encodes volumes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import psutil
+import torch
+
+from .encoding import Encoding, allocator
+from .errors import UserError
+from .grid import ModelGrid
+from .model import Model, load_model
+from .precision import choose_device, choose_precision, keep_freed_memory
+from .progress import Progress, silent
+from .protocols import Protocol, choose_protocol
+from .structures import Vocabulary
+from .volume import Volume, check_volume
+from .windows import OVERLAP, unit_features
+
+
+class Segmenter:
+    """A Segmenter encodes volumes with one model.
+
+        segmenter = Segmenter.load("Resources/Models/general")
+        encoding = segmenter.encode(read_volume("scan.nii.gz"))
+        encoding.segment(["liver", "left kidney"]).mask("liver")
+        encoding.similarity("spleen")
+    """
+
+    def __init__(
+        self, model: Model, device: str = "auto", precision: str | None = None, vocabulary: Vocabulary | None = None
+    ):
+        """
+        Args:
+            device: "auto", "cpu" or "cuda".
+            precision: "32-true" or "bf16-mixed"; None asks the hardware.
+
+        Raises:
+            UserError: the device cannot be used.
+        """
+        self.device = choose_device(device)
+        self.precision = precision or choose_precision(self.device)
+        self.vocabulary = vocabulary or Vocabulary.load()
+        network = model.network.eval().to(self.device, memory_format=torch.channels_last_3d)
+        self.model = Model(network, model.bank, model.manifest)
+
+    @classmethod
+    def load(cls, folder: str | Path, device: str = "auto") -> Segmenter:
+        """Load a model folder.
+
+        Raises:
+            UserError: the folder is not a sound model, or the device cannot be used.
+        """
+        keep_freed_memory()
+        return cls(load_model(folder), device)
+
+    def encode(
+        self,
+        volume: Volume,
+        *,
+        protocol: str | None = None,
+        overlap: float = OVERLAP,
+        memory_limit: int | None = None,
+        progress: Progress = silent,
+    ) -> Encoding:
+        """Pass a volume through the network, once.
+
+        Args:
+            volume: any orientation and spacing.
+            protocol: name of the protocol to read it with; None chooses the nearest.
+            overlap: share of a window that its neighbour covers too.
+            memory_limit: bytes of features kept in memory, a memory-mapped file beyond; None takes half of what is
+                free.
+
+        Raises:
+            UserError: the volume cannot be segmented by this model.
+            Cancelled: as `progress` asked.
+        """
+        volume = check_volume(volume)
+        chosen = choose_protocol(self.model.manifest.protocols, volume, protocol)
+        grid = ModelGrid.fit(volume.shape, volume.affine, chosen.spacing)
+        image = grid.to_model(chosen.intensity.apply(volume.array))
+        limit = psutil.virtual_memory().available // 2 if memory_limit is None else memory_limit
+        try:
+            features = self._features(image, chosen, overlap, limit, progress)
+        except torch.OutOfMemoryError as error:
+            raise UserError(
+                f"The device '{self.device}' has too little memory for windows of {chosen.patch} voxels; "
+                "use the device 'cpu'."
+            ) from error
+        return Encoding(self.model, chosen, grid, volume.affine, features, self.vocabulary)
+
+    def _features(
+        self, image: np.ndarray, protocol: Protocol, overlap: float, limit: int, progress: Progress
+    ) -> np.ndarray:
+        return unit_features(
+            self.model.network,
+            image,
+            protocol.patch,
+            precision=self.precision,
+            overlap=overlap,
+            allocate=allocator(limit),
+            progress=progress,
+        )

@@ -1,0 +1,145 @@
+"""Settings of a training: every decision that changes the result, in one readable file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from .errors import UserError
+from .intensity import IntensityRule
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SourceSettings(_Settings):
+    """What the case list of a source does not say: the grid and window it is trained on, and what it may contain.
+
+    Attributes:
+        protocol: name of the protocol; None takes the source's name.
+        spacing: of the model's grid in mm along R, A, S; None takes the median of the training scans.
+        patch: voxels along R, A, S; None fits the scans within `TrainingSettings.patch_voxels`.
+        intensity: None takes the modality's default rule.
+        share: how often this source's structures are drawn, relative to the other sources.
+        mirror: left and right may be exchanged (and with them the names of twins) without harm to anatomy.
+        field_of_view: regions of the vocabulary that its images can contain. A known structure of any other
+            region is taken as annotated and absent. None leaves every structure possible.
+    """
+
+    protocol: str | None = None
+    spacing: tuple[float, float, float] | None = None
+    patch: tuple[int, int, int] | None = None
+    intensity: IntensityRule | None = None
+    share: float = Field(default=1.0, gt=0)
+    mirror: bool = False
+    field_of_view: tuple[str, ...] | None = None
+
+
+class BackboneSettings(_Settings):
+    """The network: a name in `network.BACKBONES`, its width of features, and its own options."""
+
+    name: str = "dynunet"
+    features: int = Field(default=32, ge=1)
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
+class LossSettings(_Settings):
+    """Weights and exponents of the first stage; every one is a choice that can be ablated.
+
+    Attributes:
+        temperature: tau of the softmax over cosines.
+        gamma: exponent of the focal weight; 0 gives cross-entropy.
+        dice: weight of the Dice term.
+        entropy: weight of the entropy of q where the patch has annotations.
+        entropy_unannotated: the same for a patch whose source annotates nothing.
+    """
+
+    temperature: float = Field(default=0.1, gt=0)
+    gamma: float = Field(default=2.0, ge=0)
+    dice: float = Field(default=1.0, ge=0)
+    entropy: float = Field(default=1.0, ge=0)
+    entropy_unannotated: float = Field(default=3.0, ge=0)
+
+
+class AugmentationSettings(_Settings):
+    """Strength of the augmentation: each probability is of one patch, each range symmetric about no change.
+
+    Attributes:
+        spatial: probability of a rotation and scaling.
+        rotation: largest angle about each axis, in degrees.
+        scale: largest relative change of size.
+        noise, blur, low_resolution, gamma, intensity: probabilities.
+        centered: share of patches that are centred on a voxel of the drawn structure; the others lie anywhere.
+    """
+
+    spatial: float = 0.5
+    rotation: float = 15.0
+    scale: float = 0.2
+    noise: float = 0.15
+    blur: float = 0.1
+    low_resolution: float = 0.1
+    gamma: float = 0.3
+    intensity: float = 0.5
+    centered: float = 0.85
+
+
+class TrainingSettings(_Settings):
+    """All settings of a first-stage training.
+
+    Attributes:
+        sources: by source name; a source that is not listed gets the defaults.
+        iterations: optimizer steps.
+        patches_per_step: whole batch of a step, shared among all processes.
+        patch_voxels: size of an automatically chosen patch.
+        learning_rate, weight_decay, warmup: of AdamW; the rate rises over `warmup` steps and falls as a cosine.
+        average: decay of the running average of the weights, which is what is validated and saved.
+        dimension: D, the width of the prototypes.
+        seed: of everything that is drawn.
+        validate_every: steps between validations; `validation_cases` per source are segmented each time.
+        checkpoint_minutes: time between checkpoints.
+        precision: "auto" measures nothing and asks the hardware; or "32-true", "bf16-mixed".
+        compile: have torch compile the backbone (needs a C++ compiler; a minute a patch shape).
+    """
+
+    sources: dict[str, SourceSettings] = Field(default_factory=dict)
+    backbone: BackboneSettings = BackboneSettings()
+    loss: LossSettings = LossSettings()
+    augmentation: AugmentationSettings = AugmentationSettings()
+    iterations: int = Field(default=10_000, ge=1)
+    patches_per_step: int = Field(default=2, ge=1)
+    patch_voxels: int = Field(default=150_000, ge=4096)
+    learning_rate: float = Field(default=1e-3, gt=0)
+    weight_decay: float = Field(default=1e-2, ge=0)
+    warmup: int = Field(default=100, ge=0)
+    average: float = Field(default=0.999, ge=0, lt=1)
+    dimension: int = Field(default=512, ge=2)
+    seed: int = Field(default=0, ge=0)
+    validate_every: int = Field(default=1000, ge=1)
+    validation_cases: int = Field(default=3, ge=0)
+    checkpoint_minutes: float = Field(default=3.0, ge=0)
+    precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"
+    compile: bool = False
+
+
+def read_settings(path: str | Path | None) -> TrainingSettings:
+    """Read settings from a JSON file; None gives the defaults.
+
+    Raises:
+        UserError: the file cannot be read, or a setting in it is unknown or out of range.
+    """
+    if path is None:
+        return TrainingSettings()
+    try:
+        return TrainingSettings.model_validate(json.loads(Path(path).read_text(encoding="utf-8")))
+    except OSError as error:
+        raise UserError(f"The settings {path} cannot be read: {error.strerror}.") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"The settings {path} are not valid JSON: {error}.") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise UserError(f"The settings {path} are not as expected at '{where}': {first['msg']}.") from error

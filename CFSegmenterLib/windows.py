@@ -1,0 +1,121 @@
+"""Sliding windows: unit features of a whole image, each voxel the Gaussian-weighted mean of the windows over it.
+
+A similarity is linear in the unit feature, so averaging features here is averaging every similarity map at once:
+the network passes over an image a single time, whatever is asked of it later.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from itertools import product
+
+import numpy as np
+import torch
+
+from .network import PrototypeNetwork
+from .precision import autocast
+from .progress import Progress, advance, silent
+
+OVERLAP = 0.5
+
+Allocate = Callable[[tuple[int, int, int, int]], np.ndarray]
+
+
+def unit_features(
+    network: PrototypeNetwork,
+    image: np.ndarray,
+    patch: Sequence[int],
+    *,
+    precision: str = "32-true",
+    overlap: float = OVERLAP,
+    allocate: Allocate | None = None,
+    progress: Progress = silent,
+) -> np.ndarray:
+    """Pass a network over an image, window by window.
+
+    Only a slab as thick as one window is held in full precision; it moves along the first axis and leaves finished
+    rows behind.
+
+    Args:
+        image: (X, Y, Z) float32 on the model's grid, already in the network's numbers.
+        patch: voxels of a window.
+        precision: "32-true" or "bf16-mixed".
+        overlap: share of a window that its neighbour covers too.
+        allocate: makes the float16 array for the result, a memory-mapped one where it is large.
+
+    Returns:
+        (X, Y, Z, C) float16.
+
+    Raises:
+        Cancelled: as `progress` asked.
+    """
+    padded, inside = pad_to(image, patch)
+    starts = [window_starts(length, side, overlap) for length, side in zip(padded.shape, patch, strict=True)]
+    device = network.projection.device
+    weight = gaussian(patch).to(device)
+    shape = (*image.shape, network.features)
+    result = np.empty(shape, dtype=np.float16) if allocate is None else allocate(shape)
+    total = math.prod(len(s) for s in starts)
+    cosine = network.cosine()
+    slab = torch.zeros((patch[0], *padded.shape[1:], network.features), device=device)
+    mass = torch.zeros((patch[0], *padded.shape[1:], 1), device=device)
+    done = 0
+    with torch.inference_mode():
+        for row, start in enumerate(starts[0]):
+            for y, z in product(starts[1], starts[2]):
+                advance(progress, done, total, f"window {done + 1} of {total}")
+                box = padded[start : start + patch[0], y : y + patch[1], z : z + patch[2]]
+                window = torch.from_numpy(box)[None, None].to(device)
+                with autocast(device, precision):
+                    features = network(window.contiguous(memory_format=torch.channels_last_3d))
+                slab[:, y : y + patch[1], z : z + patch[2]] += cosine.unit(features[0]) * weight
+                mass[:, y : y + patch[1], z : z + patch[2]] += weight
+                done += 1
+            following = starts[0][row + 1] if row + 1 < len(starts[0]) else padded.shape[0]
+            finished = min(following - start, patch[0])
+            _write_rows(result, slab[:finished] / mass[:finished], start, inside)
+            for buffer in (slab, mass):
+                kept = buffer[finished:].clone()
+                buffer[: len(kept)] = kept
+                buffer[len(kept) :] = 0
+    advance(progress, total, total, "all windows done")
+    return result
+
+
+def window_starts(length: int, side: int, overlap: float) -> list[int]:
+    """First voxels of windows of `side` spread evenly over `length` >= side, overlapping by at least `overlap`."""
+    count = math.ceil((length - side) / max(1.0, side * (1 - overlap))) + 1
+    return [round(i * (length - side) / max(1, count - 1)) for i in range(count)]
+
+
+def gaussian(patch: Sequence[int]) -> torch.Tensor:
+    """(X, Y, Z, 1) float32 weights, largest at the window's centre, with a deviation of an eighth of its side."""
+    axes = []
+    for side in patch:
+        away = (torch.arange(side) - (side - 1) / 2) / (side / 8)
+        axes.append(torch.exp(-0.5 * away.square()).clamp(min=1e-3))
+    return (axes[0][:, None, None] * axes[1][None, :, None] * axes[2][None, None, :])[..., None]
+
+
+def pad_to(image: np.ndarray, patch: Sequence[int]) -> tuple[np.ndarray, tuple[slice, slice, slice]]:
+    """Pad an image with its darkest value until a window fits, evenly on both sides.
+
+    Returns:
+        The padded image, and where the image lies in it.
+    """
+    margins = [max(0, side - length) for length, side in zip(image.shape, patch, strict=True)]
+    before = [margin // 2 for margin in margins]
+    inside = tuple(slice(b, b + n) for b, n in zip(before, image.shape, strict=True))
+    if not any(margins):
+        return np.ascontiguousarray(image, dtype=np.float32), inside
+    padding = [(b, margin - b) for b, margin in zip(before, margins, strict=True)]
+    return np.pad(image, padding, constant_values=image.min()).astype(np.float32), inside
+
+
+def _write_rows(result: np.ndarray, rows: torch.Tensor, start: int, inside: tuple[slice, slice, slice]) -> None:
+    """Copy finished rows, which begin at `start` of the padded image, to where they lie in the result."""
+    first, last = max(start, inside[0].start), min(start + len(rows), inside[0].stop)
+    if last > first:
+        part = rows[first - start : last - start, inside[1], inside[2]]
+        result[first - inside[0].start : last - inside[0].start] = part.half().cpu().numpy()
