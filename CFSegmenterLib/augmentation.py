@@ -6,6 +6,7 @@ then the names of twins are exchanged with them.
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Sequence
 
@@ -19,8 +20,16 @@ MARGIN = 1.3
 """A patch is cut this much larger, so that a rotated or shrunken one has no empty corners."""
 
 
+def size_to_cut(patch: Sequence[int]) -> tuple[int, ...]:
+    """Voxels to cut for a patch: `MARGIN` larger, by as many voxels before as behind.
+
+    An odd margin would put the patch half-way between voxels: a blurred image under labels half a voxel away.
+    """
+    return tuple(side + 2 * math.ceil(side * (MARGIN - 1) / 2) for side in patch)
+
+
 def build_augmentation(patch: Sequence[int], spacing: Sequence[float], settings: AugmentationSettings):
-    """A MONAI transform of {"image", "labels"}: (1, ...) tensors `MARGIN` larger than `patch` -> of `patch`."""
+    """A MONAI transform of {"image", "labels"}: (1, ...) tensors of `size_to_cut(patch)` -> of `patch`."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from monai.transforms import (
@@ -79,6 +88,19 @@ def mirror_table(names: Sequence[str], vocabulary: Vocabulary) -> np.ndarray:
         if twin is not None and twin.name in position:
             table[index] = position[twin.name]
     return table
+
+
+def may_be_mirrored(annotated: Sequence[str], vocabulary: Vocabulary) -> bool:
+    """Whether the annotation of a case is still true of its mirror image.
+
+    It is not where a structure lies on one side by nature (the liver), nor where one twin is annotated without the
+    other: mirrored, the twin that nobody drew would take the place of the one whose absence label 0 states.
+    """
+    for name in annotated:
+        structure, twin = vocabulary.get(name), vocabulary.twin(name)
+        if structure is not None and (not structure.symmetric or (twin is not None and twin.name not in annotated)):
+            return False
+    return True
 
 
 def mirrored(image: torch.Tensor, labels: torch.Tensor, table: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -1,23 +1,27 @@
 """Cases: which images there are, what their sources annotate, and which of them may be trained on.
 
-A case list is a Medical-Decathlon-style JSON file. What is added to that format: `modality` as a word, per case (or
-for the whole source) `annotated`, the structures that were drawn completely, and `subject`.
+A case list is a Medical-Decathlon-style JSON file: `name`, `modality`, `labels`, and lists of {`image`, `label`} under
+`training`, `validation` and `test`. What is added to that format: `annotated`, the structures that were drawn
+completely, for the whole file or for a case; `subject`; and `source`, `modality` and `labels` of a case, so that one
+file can list several sources.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
 from .errors import UserError
 from .structures import Vocabulary
 
-Split = Literal["training", "validation"]
+Split = Literal["training", "validation", "test"]
+SPLITS: tuple[Split, ...] = ("training", "validation", "test")
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,7 @@ class Case:
         source: name of the source.
         modality: "ct", "mr-t1", ...
         subject: who it is, within the source; a subject is in one split only.
-        split: "training" or "validation".
+        split: "training", "validation" or "test".
         values: label value -> structure, by preferred name.
         annotated: the structures that were drawn completely here; label 0 says nothing about any other.
     """
@@ -45,40 +49,59 @@ class Case:
     annotated: tuple[str, ...]
 
 
+def _one_modality(value: object) -> object:
+    if isinstance(value, dict):
+        if len(value) != 1:
+            raise ValueError("images with several channels are not supported; list one modality")
+        value = next(iter(value.values()))
+    if not isinstance(value, str):
+        return value
+    words = value.strip().lower().replace(" ", "-").replace("_", "-")
+    # The Decathlon writes "MRI" where DICOM, and so every scan that is to be segmented, says "MR".
+    return re.sub(r"^mri(?=-|$)", "mr", words)
+
+
+def _value_to_name(value: object) -> object:
+    # The Decathlon writes {"1": "liver"}, its successors {"liver": 1}.
+    if isinstance(value, dict) and value and all(isinstance(v, int) for v in value.values()):
+        twice = next((v for v in value.values() if list(value.values()).count(v) > 1), None)
+        if twice is not None:
+            raise ValueError(f"the value {twice} stands for two structures")
+        return {str(v): k for k, v in value.items()}
+    return value
+
+
+Modality = Annotated[str, BeforeValidator(_one_modality)]
+Labels = Annotated[dict[str, str], BeforeValidator(_value_to_name)]
+
+
 class _CaseEntry(BaseModel):
     model_config = ConfigDict(extra="ignore")
     image: str
     label: str
     subject: str | None = None
+    source: str | None = None
+    modality: Modality | None = None
+    labels: Labels | None = None
     annotated: list[str] | None = None
 
 
-class _CaseList(BaseModel):
+class _CaseFile(BaseModel):
     model_config = ConfigDict(extra="ignore")
-    name: str
-    modality: str
-    labels: dict[str, str]
+    name: str | None = None
+    modality: Modality | None = None
+    labels: Labels | None = None
     annotated: list[str] | None = None
     licence: str = Field(default="not stated")
     training: list[_CaseEntry] = Field(default_factory=list)
     validation: list[_CaseEntry] = Field(default_factory=list)
+    test: list[_CaseEntry] = Field(default_factory=list)
 
-    @field_validator("modality", mode="before")
+    @field_validator("test", mode="before")
     @classmethod
-    def _one_modality(cls, value: object) -> object:
-        if isinstance(value, dict):
-            if len(value) != 1:
-                raise ValueError("images with several channels are not supported; list one modality")
-            value = next(iter(value.values()))
-        return value.strip().lower().replace(" ", "-").replace("_", "-") if isinstance(value, str) else value
-
-    @field_validator("labels", mode="before")
-    @classmethod
-    def _value_to_name(cls, value: object) -> object:
-        # The Decathlon writes {"1": "liver"}, its successors {"liver": 1}.
-        if isinstance(value, dict) and value and all(isinstance(v, int) for v in value.values()):
-            return {str(v): k for k, v in value.items()}
-        return value
+    def _with_labels(cls, value: object) -> object:
+        # The Decathlon lists its test images by name alone: there is nothing to compare an answer with.
+        return [e for e in value if not isinstance(e, str)] if isinstance(value, list) else value
 
 
 @dataclass(frozen=True)
@@ -90,7 +113,7 @@ class CaseList:
         modality: of all its images.
         licence: as stated by the source.
         structures: by preferred name, in the order of the label values.
-        cases: training and validation.
+        cases: of all splits.
     """
 
     source: str
@@ -104,57 +127,36 @@ class CaseList:
         return tuple(case for case in self.cases if case.split == split)
 
 
-def read_case_list(path: str | Path, vocabulary: Vocabulary | None = None) -> CaseList:
-    """Read a case list; paths in it are relative to its folder.
+def read_case_lists(paths: Iterable[str | Path], vocabulary: Vocabulary | None = None) -> tuple[CaseList, ...]:
+    """Read case lists; paths in them are relative to their own folder.
 
     Structures that the vocabulary knows get its preferred name; any other keeps its own, in lower case.
 
+    Returns:
+        One CaseList a source, in the order of arrival.
+
     Raises:
-        UserError: the file cannot be read, is not of the format, names a structure as annotated that has no label
-            value, names files that do not exist, or puts one subject into both splits.
+        UserError: a file cannot be read or is not of the format, says neither for itself nor for a case what source,
+            modality or labels it has, names a structure as annotated that has no label value, names files that do
+            not exist, or puts one subject into two splits.
     """
-    path = Path(path)
     vocabulary = vocabulary or Vocabulary.load()
-    parsed = _parse(path)
-    values = _values(path, parsed, vocabulary)
-    structures = tuple(dict.fromkeys(values.values()))
-    cases = []
-    for split in ("training", "validation"):
-        for entry in getattr(parsed, split):
-            declared = entry.annotated if entry.annotated is not None else parsed.annotated
-            annotated = structures if declared is None else _names(declared, vocabulary)
-            unknown = [name for name in annotated if name not in structures]
-            if unknown:
+    cases: dict[str, list[Case]] = {}
+    licences: dict[str, str] = {}
+    homes: dict[str, Path] = {}
+    for path in map(Path, paths):
+        licence, read = _read(path, vocabulary)
+        for source in dict.fromkeys(case.source for case in read):
+            if homes.setdefault(source, path) != path:
                 raise UserError(
-                    f"{path}: '{unknown[0]}' is declared as annotated but no label value stands for it; "
-                    f"the labels are {', '.join(structures)}."
+                    f"The source '{source}' stands in {homes[source]} and in {path}; "
+                    "give each source a name of its own, or list it in one file."
                 )
-            image, labels = path.parent / entry.image, path.parent / entry.label
-            for file in (image, labels):
-                if not file.exists():
-                    raise UserError(f"{path} lists {file}, which does not exist; correct the list or its folder.")
-            subject = entry.subject or entry.image
-            cases.append(
-                Case(image, labels, parsed.name, parsed.modality, subject, split, values, tuple(annotated))
-            )
-    _check_splits(path, cases)
-    return CaseList(parsed.name, parsed.modality, parsed.licence, structures, tuple(cases))
-
-
-def read_case_lists(paths: Iterable[str | Path], vocabulary: Vocabulary | None = None) -> tuple[CaseList, ...]:
-    """Read several case lists; every source must have a name of its own.
-
-    Raises:
-        UserError: as `read_case_list`, or two lists share a source's name.
-    """
-    lists = tuple(read_case_list(path, vocabulary) for path in paths)
-    names = [each.source for each in lists]
-    for name in names:
-        if names.count(name) > 1:
-            raise UserError(f"Two case lists are called '{name}'; give each source a name of its own.")
-    if not lists:
-        raise UserError("There is no case list; name at least one.")
-    return lists
+            licences[source] = licence
+            cases[source] = [case for case in read if case.source == source]
+    if not cases:
+        raise UserError("There is no case to work on; name a case list that holds at least one.")
+    return tuple(_grouped(homes[source], source, licences[source], group) for source, group in cases.items())
 
 
 def structures_of(lists: Sequence[CaseList]) -> tuple[str, ...]:
@@ -162,9 +164,19 @@ def structures_of(lists: Sequence[CaseList]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for each in lists for name in each.structures))
 
 
-def _parse(path: Path) -> _CaseList:
+def _read(path: Path, vocabulary: Vocabulary) -> tuple[str, list[Case]]:
+    parsed = _parse(path)
+    cases = [
+        _case(path, parsed, entry, split, vocabulary) for split in SPLITS for entry in getattr(parsed, split)
+    ]
+    for source in {case.source for case in cases}:
+        _check_splits(path, [case for case in cases if case.source == source])
+    return parsed.licence, cases
+
+
+def _parse(path: Path) -> _CaseFile:
     try:
-        return _CaseList.model_validate(json.loads(path.read_text(encoding="utf-8")))
+        return _CaseFile.model_validate(json.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise UserError(f"The case list {path} cannot be read: {error.strerror}.") from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
@@ -175,11 +187,37 @@ def _parse(path: Path) -> _CaseList:
         raise UserError(f"The case list {path} is not as expected at '{where}': {first['msg']}.") from error
 
 
-def _values(path: Path, parsed: _CaseList, vocabulary: Vocabulary) -> dict[int, str]:
+def _case(path: Path, parsed: _CaseFile, entry: _CaseEntry, split: Split, vocabulary: Vocabulary) -> Case:
+    """One case; what its entry does not say, the file says for all."""
+    source, modality = entry.source or parsed.name, entry.modality or parsed.modality
+    labels = entry.labels or parsed.labels
+    missing = next((k for k, v in (("name", source), ("modality", modality), ("labels", labels)) if not v), None)
+    if missing:
+        raise UserError(f"The case list {path} does not say '{missing}', neither for itself nor for every case.")
+    values = _values(path, labels, vocabulary)
+    structures = tuple(dict.fromkeys(values.values()))
+    declared = entry.annotated if entry.annotated is not None else parsed.annotated
+    annotated = structures if declared is None else _names(declared, vocabulary)
+    unknown = [name for name in annotated if name not in structures]
+    if unknown:
+        raise UserError(
+            f"{path}: '{unknown[0]}' is declared as annotated but no label value stands for it; "
+            f"the labels are {', '.join(structures)}."
+        )
+    image, label_map = path.parent / entry.image, path.parent / entry.label
+    for file in (image, label_map):
+        if not file.exists():
+            raise UserError(f"{path} lists {file}, which does not exist; correct the list or its folder.")
+    return Case(image, label_map, source, modality, entry.subject or entry.image, split, values, annotated)
+
+
+def _values(path: Path, labels: Mapping[str, str], vocabulary: Vocabulary) -> dict[int, str]:
     values: dict[int, str] = {}
-    for value, name in parsed.labels.items():
-        if not value.isdigit():
-            raise UserError(f"{path}: the label value '{value}' is not a whole number.")
+    for value, name in labels.items():
+        if not value.isdecimal():
+            raise UserError(f"{path}: the label value '{value}' is not a whole number of 0 or more.")
+        if not name.strip():
+            raise UserError(f"{path}: the label value {value} has no name; name the structure that it stands for.")
         if int(value) != 0 and name.strip().lower() != "background":
             values[int(value)] = _names([name], vocabulary)[0]
     if not values:
@@ -189,14 +227,27 @@ def _values(path: Path, parsed: _CaseList, vocabulary: Vocabulary) -> dict[int, 
 
 def _names(names: Iterable[str], vocabulary: Vocabulary) -> tuple[str, ...]:
     known = ((vocabulary.get(name), name) for name in names)
-    return tuple(found.name if found else " ".join(name.lower().split()) for found, name in known)
+    return tuple(dict.fromkeys(found.name if found else " ".join(name.lower().split()) for found, name in known))
+
+
+def _grouped(path: Path, source: str, licence: str, cases: Sequence[Case]) -> CaseList:
+    modalities = dict.fromkeys(case.modality for case in cases)
+    if len(modalities) > 1:
+        raise UserError(
+            f"{path}: the source '{source}' has images of {', '.join(modalities)}; "
+            "make it a source for each modality."
+        )
+    structures = tuple(dict.fromkeys(name for case in cases for name in case.values.values()))
+    return CaseList(source, cases[0].modality, licence, structures, tuple(cases))
 
 
 def _check_splits(path: Path, cases: Sequence[Case]) -> None:
-    training = {case.subject for case in cases if case.split == "training"}
-    leaked = sorted({case.subject for case in cases if case.split == "validation"} & training)
+    splits: dict[str, set[str]] = {}
+    for case in cases:
+        splits.setdefault(case.subject, set()).add(case.split)
+    leaked = sum(len(found) > 1 for found in splits.values())
     if leaked:
         raise UserError(
-            f"{path}: {len(leaked)} subject(s) stand in training and in validation, which would flatter the scores; "
-            "move each subject to one of them."
+            f"{path}: {leaked} subject(s) stand in more than one of {', '.join(SPLITS)}, which would flatter the "
+            "scores; move each subject to one of them."
         )

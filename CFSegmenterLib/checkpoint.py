@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from dataclasses import dataclass
@@ -35,6 +36,7 @@ def save_checkpoint(path: Path, state: TrainingState, record: dict) -> None:
     Args:
         record: whatever else must be remembered, as plain JSON.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     tensors = {f"network.{n}": t for n, t in weights_of(state.network).items()}
@@ -47,10 +49,12 @@ def save_checkpoint(path: Path, state: TrainingState, record: dict) -> None:
         dense = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
         save_file(dense, part, metadata={"record": json.dumps(record)})
         os.replace(part, path)
-    except OSError as error:
-        raise UserError(f"The checkpoint {path} cannot be written: {error.strerror}; free some space.") from error
+    except (OSError, SafetensorError) as error:  # a full disk is the one or the other, by when it is met
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"The checkpoint {path} cannot be written: {reason}; free some space.") from error
     finally:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
 
 
 def read_record(path: Path) -> dict:
@@ -65,7 +69,9 @@ def read_record(path: Path) -> dict:
         with safe_open(path, framework="pt") as file:
             return json.loads(file.metadata()["record"])
     except (OSError, SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
-        raise UserError(f"The checkpoint {path} cannot be read ({error}); start the training in a new folder.") from error
+        raise UserError(
+            f"The checkpoint {path} cannot be read ({error}); start the training in a new folder."
+        ) from error
 
 
 def load_checkpoint(path: Path, state: TrainingState) -> None:

@@ -51,14 +51,20 @@ def plan_layers(names: Sequence[str], vocabulary: Vocabulary) -> tuple[Layer, ..
 
 def winners(similarities: Tensor, layer: Layer) -> np.ndarray:
     """(N, K + 1) similarities -> (N,) uint16 index of the winning member; 0 where a rival or the background won."""
-    rivals = torch.tensor(layer.rivals)
-    best = rivals[similarities[:, rivals].argmax(dim=1)]
-    is_member = torch.zeros(similarities.shape[1], dtype=torch.bool)
-    is_member[list(layer.members)] = True
-    return torch.where(is_member[best], best, 0).numpy().astype(np.uint16)
+    members = set(layer.members)
+    answers = np.array([rival if rival in members else 0 for rival in layer.rivals], dtype=np.uint16)
+    # `max` finds the index twice as fast as `argmax` does, and the same one.
+    return answers[_of_rivals(similarities, layer).max(dim=1).indices.numpy()]
 
 
 def margins(similarities: Tensor, layer: Layer) -> np.ndarray:
     """(N, K + 1) similarities -> (N,) float32 lead of the best rival over the second, the certainty of the choice."""
-    top = similarities[:, list(layer.rivals)].topk(2, dim=1).values
-    return (top[:, 0] - top[:, 1]).numpy()
+    rivals = _of_rivals(similarities, layer)
+    best = rivals.max(dim=1, keepdim=True)
+    second = rivals.scatter(1, best.indices, -torch.inf).amax(dim=1)
+    return (best.values[:, 0] - second).numpy()
+
+
+def _of_rivals(similarities: Tensor, layer: Layer) -> Tensor:
+    """The columns of a layer's rivals; a view where these are all."""
+    return similarities if len(layer.rivals) == similarities.shape[1] else similarities[:, list(layer.rivals)]

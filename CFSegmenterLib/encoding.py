@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import torch
@@ -14,6 +16,7 @@ from torch import Tensor
 from .decision import Layer, margins, plan_layers, winners
 from .errors import UserError
 from .grid import ModelGrid, Taps
+from .hierarchy import complete_divisions
 from .model import Model
 from .progress import Progress, advance, silent
 from .protocols import Protocol
@@ -21,6 +24,9 @@ from .structures import Vocabulary
 
 ROWS_BYTES = 64 << 20
 """Memory that a slab of interpolated features or similarities may take while a volume is decided."""
+
+BLOCK_VALUES = 1 << 18
+"""Similarities that are computed and decided at a time: few enough to stay in the processor's cache."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,7 +159,7 @@ class Encoding:
                 places[name] = (place, value)
             else:
                 places[name] = (len(layers), value)
-                layers.append(np.any([decided[self._contest_of(m)] == m for m in members], axis=0).astype(dtype) * dtype(value))
+                layers.append(self._either(members).astype(dtype) * dtype(value))
         for contest, (place, table) in shared.items():
             layers[place] = table[decided[contest]]
         return Segmentation(names, tuple(layers), places)
@@ -164,7 +170,9 @@ class Encoding:
 
     def margin(self, progress: Progress = silent) -> np.ndarray:
         """(I, J, K) float32 lead of the most similar prototype over the second: small where the model is unsure."""
-        return self._over_volume(lambda s: margins(s, self.layers[0]), np.float32, "measuring margins", progress)
+        layer = self.layers[0]
+        (result,) = self._over_volume([lambda s: margins(s, layer)], np.float32, "measuring margins", progress)
+        return result
 
     def probe(self, ras: Sequence[float]) -> Probe:
         """Ask what is at a point, in mm RAS.
@@ -215,8 +223,11 @@ class Encoding:
         """(X, Y, Z) float32 on the model's grid."""
         if isinstance(structure, Query):
             return self._dot(torch.from_numpy(structure.vector))
-        members = self._members(self._known(structure))
-        return np.max([self._dot(self._queries[m]) for m in members], axis=0)
+        first, *others = self._members(self._known(structure))
+        result = self._dot(self._queries[first])
+        for member in others:
+            np.maximum(result, self._dot(self._queries[member]), out=result)
+        return result
 
     def _dot(self, vector: Tensor) -> np.ndarray:
         """Features times one vector, row by row so that no float32 copy of the features is made."""
@@ -251,54 +262,70 @@ class Encoding:
         known = set(self.model.manifest.structures)
         if whole in known:
             return tuple(n for n in self.model.manifest.structures if n != whole and self.vocabulary.contains(whole, n))
-        divisions: dict[str, list[str]] = {}
-        for part in self.vocabulary.parts_of(whole) if self.vocabulary.get(whole) else ():
-            if part.division:
-                divisions.setdefault(part.division, []).append(part.name)
-        complete = [parts for parts in divisions.values() if set(parts) <= known]
+        complete = [parts for parts in complete_divisions(whole, self.vocabulary) if set(parts) <= known]
         return tuple(name for parts in complete for name in parts)
 
     def _contest_of(self, index: int) -> int:
         return next(number for number, layer in enumerate(self.layers) if index in layer.members)
 
+    def _either(self, members: Sequence[int]) -> np.ndarray:
+        """(I, J, K) bool, where any of `members` won its contest."""
+        decided = self._decide(silent)
+        found = np.zeros(self.grid.volume_shape, dtype=bool)
+        for member in members:
+            found |= decided[self._contest_of(member)] == member
+        return found
+
     def _decide(self, progress: Progress) -> tuple[np.ndarray, ...]:
         if self._decided is None:
-            decided = []
-            for layer in self.layers:
-                decided.append(self._over_volume(_chooser(layer), np.uint16, "deciding", progress))
-            self._decided = tuple(decided)
+            deciders = [_chooser(layer) for layer in self.layers]
+            self._decided = self._over_volume(deciders, np.uint16, "deciding", progress)
         return self._decided
 
     def _over_volume(
-        self, decide: Callable[[Tensor], np.ndarray], dtype: type, message: str, progress: Progress
-    ) -> np.ndarray:
-        """Apply `decide`, (N, K + 1) similarities -> (N,), at every voxel of the volume's own grid.
+        self, deciders: Sequence[Callable[[Tensor], np.ndarray]], dtype: type, message: str, progress: Progress
+    ) -> tuple[np.ndarray, ...]:
+        """Apply each of `deciders`, (N, K + 1) similarities -> (N,), at every voxel of the volume's own grid.
 
         What is interpolated, slab by slab, is the fewer of C features and K similarities.
         """
         shape = self.grid.ordered_shape
-        result = np.empty(shape, dtype=dtype)
-        features_are_fewer = self._queries.shape[1] < self._queries.shape[0]
+        results = tuple(np.empty(shape, dtype=dtype) for _ in deciders)
         with torch.inference_mode():
             for start, stop in self._slabs(shape):
                 advance(progress, start, shape[0], message)
-                taps, needed = self.grid.taps[0].part(start, stop)
-                if self.grid.is_identity:
-                    needed = slice(start, stop)
-                values = torch.from_numpy(np.ascontiguousarray(self.features[needed])).float()
-                if not features_are_fewer:
-                    values = values @ self._queries.T
-                if not self.grid.is_identity:
-                    for axis, along in enumerate((taps, *self.grid.taps[1:])):
-                        values = _interpolated(values, along, axis)
-                if features_are_fewer:
-                    values = values @ self._queries.T
-                result[start:stop] = decide(values.flatten(0, 2)).reshape(stop - start, *shape[1:])
+                rows = [result[start:stop].reshape(-1) for result in results]
+                first = 0
+                for similarities in self._similarities(start, stop):
+                    last = first + len(similarities)
+                    for row, decide in zip(rows, deciders, strict=True):
+                        row[first:last] = decide(similarities)
+                    first = last
         advance(progress, shape[0], shape[0], message)
-        return np.ascontiguousarray(self.grid.restore_order(result))
+        return tuple(np.ascontiguousarray(self.grid.restore_order(result)) for result in results)
+
+    def _similarities(self, start: int, stop: int) -> Iterator[Tensor]:
+        """(n, K + 1) float32 for n voxels at a time of the rows `start`..`stop` of the volume's own grid, in order."""
+        queries = self._queries.T
+        features_are_fewer = queries.shape[0] < queries.shape[1]
+        holds_features = self.grid.is_identity or features_are_fewer
+        if self.grid.is_identity:
+            values = torch.from_numpy(self.features[start:stop])
+        else:
+            taps, needed = self.grid.taps[0].part(start, stop)
+            values = torch.from_numpy(self.features[needed]).float()
+            if not features_are_fewer:
+                values = values @ queries
+            for axis, along in enumerate((taps, *self.grid.taps[1:])):
+                values = _interpolated(values, along, axis)
+        for block in values.flatten(0, 2).split(max(1, BLOCK_VALUES // max(queries.shape))):
+            yield block.float() @ queries if holds_features else block
 
     def _slabs(self, shape: tuple[int, int, int]) -> Iterator[tuple[int, int]]:
-        row_bytes = 4 * shape[1] * shape[2] * max(self._queries.shape)
+        # Where the model's grid is the finer one its rows are more and larger than the volume's.
+        finer = max(1.0, self.grid.shape[0] / shape[0])
+        row_voxels = max(shape[1] * shape[2], finer * self.grid.shape[1] * self.grid.shape[2])
+        row_bytes = int(4 * row_voxels * min(self._queries.shape))
         rows = max(1, ROWS_BYTES // row_bytes)
         for start in range(0, shape[0], rows):
             yield start, min(shape[0], start + rows)
@@ -315,6 +342,14 @@ def _interpolated(values: Tensor, taps: Taps, axis: int) -> Tensor:
     return torch.lerp(low, values.index_select(axis, torch.from_numpy(taps.high)), share)
 
 
+def _reserve(file: IO[bytes], size: int) -> None:
+    """Give a file its size on disk now: a disk that fills up later would end the process without a word."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file.fileno(), 0, size)
+    else:
+        file.truncate(size)
+
+
 def allocator(limit_bytes: int) -> Callable[[tuple[int, ...]], np.ndarray]:
     """Makes a float16 array, in memory up to `limit_bytes`, in an unnamed temporary file above.
 
@@ -325,9 +360,9 @@ def allocator(limit_bytes: int) -> Callable[[tuple[int, ...]], np.ndarray]:
         size = int(np.prod(shape)) * 2
         if size <= limit_bytes:
             return np.empty(shape, dtype=np.float16)
-        file = tempfile.TemporaryFile(dir=Path(tempfile.gettempdir()))
+        file = tempfile.TemporaryFile(dir=Path(tempfile.gettempdir()))  # noqa: SIM115 - as open as the array needs it
         try:
-            file.truncate(size)
+            _reserve(file, size)
             return np.memmap(file, dtype=np.float16, mode="r+", shape=shape)
         except OSError as error:
             file.close()

@@ -12,9 +12,12 @@ from typing import Any
 import numpy as np
 
 from .cases import Case
+from .encoding import Encoding
+from .model import Manifest
 from .prepared import load_case
 from .progress import Progress, advance, silent
 from .segmenter import Segmenter
+from .structures import Vocabulary
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,22 @@ class Score:
     false_positive: bool
 
 
+@dataclass(frozen=True)
+class ImpossibleAnswer:
+    """A structure that an image cannot contain was asked for.
+
+    Attributes:
+        structure, source, modality, case: as in `Score`.
+        ml: what was taken for it, in milliliters; 0 is right.
+    """
+
+    structure: str
+    source: str
+    modality: str
+    case: int
+    ml: float
+
+
 def evaluate_cases(
     segmenter: Segmenter, cases: Sequence[Case], *, distances: bool = True, progress: Progress = silent
 ) -> list[Score]:
@@ -47,32 +66,79 @@ def evaluate_cases(
         UserError: a case cannot be read or segmented.
         Cancelled: as `progress` asked.
     """
+    return evaluate_fully(segmenter, cases, distances=distances, progress=progress)[0]
+
+
+def evaluate_fully(
+    segmenter: Segmenter,
+    cases: Sequence[Case],
+    *,
+    distances: bool = True,
+    impossible: bool = False,
+    progress: Progress = silent,
+) -> tuple[list[Score], list[ImpossibleAnswer]]:
+    """As `evaluate_cases`, and with `impossible` also ask for what the images cannot contain, with the same pass.
+
+    Raises:
+        UserError: a case cannot be read or segmented.
+        Cancelled: as `progress` asked.
+    """
     known = set(segmenter.model.manifest.structures)
-    scores = []
+    scores: list[Score] = []
+    answers: list[ImpossibleAnswer] = []
     for number, case in enumerate(cases):
         advance(progress, number, len(cases), f"case {number + 1} of {len(cases)}")
-        volume, labels = load_case(case)
-        value_of = {name: value for value, name in case.values.items()}
         asked = [name for name in case.annotated if name in known]
-        if not asked:
+        denied = impossible_structures(segmenter.model.manifest, case, segmenter.vocabulary) if impossible else ()
+        if not asked and not denied:
             continue
-        segmentation = segmenter.encode(volume).segment(asked)
-        for name in asked:
-            truth, answer = labels == value_of[name], segmentation.mask(name)
-            distance = surface_distance(truth, answer, volume.spacing) if distances else None
-            scores.append(
-                Score(
-                    name,
-                    case.source,
-                    case.modality,
-                    number,
-                    dice(truth, answer),
-                    distance,
-                    bool(answer.any() and not truth.any()),
-                )
-            )
+        volume, labels = load_case(case)
+        encoding = segmenter.encode(volume)
+        scores += _scores(encoding, case, number, asked, labels, volume.spacing if distances else None)
+        if denied:
+            found = encoding.segment(denied)
+            for name in denied:
+                ml = found.voxels(name) * volume.voxel_volume_ml
+                answers.append(ImpossibleAnswer(name, case.source, case.modality, number, ml))
     advance(progress, len(cases), len(cases), "all cases done")
+    return scores, answers
+
+
+def _scores(
+    encoding: Encoding, case: Case, number: int, asked: Sequence[str], labels: np.ndarray, spacing: np.ndarray | None
+) -> list[Score]:
+    if not asked:
+        return []
+    segmentation = encoding.segment(asked)
+    scores = []
+    for name in asked:
+        # Several label values may stand for one structure.
+        truth = np.isin(labels, [value for value, stood_for in case.values.items() if stood_for == name])
+        answer = segmentation.mask(name)
+        distance = None if spacing is None else surface_distance(truth, answer, spacing)
+        invented = bool(answer.any() and not truth.any())
+        scores.append(Score(name, case.source, case.modality, number, dice(truth, answer), distance, invented))
     return scores
+
+
+def impossible_structures(manifest: Manifest, case: Case, vocabulary: Vocabulary) -> tuple[str, ...]:
+    """The model's structures that the image of a case cannot contain, because they lie in another region.
+
+    The regions are the source's field of view in the settings that the model was trained with, and where these say
+    nothing the regions of what the source annotates.
+    """
+    settings = manifest.training.get("settings", {}).get("sources", {}).get(case.source, {})
+    annotated = [found for name in case.annotated if (found := vocabulary.get(name)) is not None]
+    regions = set(settings.get("field_of_view") or [found.region for found in annotated])
+    if not regions:
+        return ()
+    denied = []
+    for name in manifest.structures:
+        found = vocabulary.get(name)
+        near = any(vocabulary.overlaps(name, other) for other in case.values.values())
+        if found is not None and found.region not in regions and not near:
+            denied.append(name)
+    return tuple(denied)
 
 
 def dice(truth: np.ndarray, answer: np.ndarray) -> float | None:
@@ -127,6 +193,36 @@ def summarize(scores: Sequence[Score]) -> dict[str, Any]:
             "structures": len(group),
         }
     return {"structures": rows, "sources": sources}
+
+
+def summarize_impossible(answers: Sequence[ImpossibleAnswer]) -> list[dict[str, Any]]:
+    """What was found of structures that cannot be there, per source.
+
+    Returns:
+        Rows with `source`, `modality`, `structures` and `cases` (how many were asked for, and in how many cases),
+        `ml_per_case`, `found` (the share of questions that were answered with any voxel) and `worst`, the structure
+        with the largest volume.
+    """
+    rows = []
+    for source in dict.fromkeys(answer.source for answer in answers):
+        group = [answer for answer in answers if answer.source == source]
+        cases = len({answer.case for answer in group})
+        volumes: dict[str, float] = {}
+        for answer in group:
+            volumes[answer.structure] = volumes.get(answer.structure, 0.0) + answer.ml
+        total = sum(volumes.values())
+        rows.append(
+            {
+                "source": source,
+                "modality": group[0].modality,
+                "structures": len(volumes),
+                "cases": cases,
+                "ml_per_case": total / cases,
+                "found": sum(answer.ml > 0 for answer in group) / len(group),
+                "worst": max(volumes, key=lambda name: volumes[name]) if total else None,
+            }
+        )
+    return rows
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

@@ -41,7 +41,7 @@ class ModelGrid:
         matrix = np.asarray(affine, dtype=np.float64)[:3, :3]
         own_spacing = np.linalg.norm(matrix, axis=0)
         directions = matrix / own_spacing
-        order = _nearest_axes(directions)
+        order = nearest_axes(directions)
         flipped = tuple(bool(directions[row, axis] < 0) for row, axis in enumerate(order))
         ordered = tuple(int(volume_shape[axis]) for axis in order)
         extent = np.array(ordered) * own_spacing[list(order)]
@@ -175,7 +175,8 @@ def resample(array: np.ndarray, weights) -> np.ndarray:
 
     The axis that shrinks the array most goes first, so that the later products are small.
     """
-    result = np.asarray(array, dtype=np.float32)
+    # In one order of memory, whatever the volume's own: sums then round alike for every orientation of a volume.
+    result = np.ascontiguousarray(array, dtype=np.float32)
     for axis in sorted(range(3), key=lambda a: weights[a].shape[0] / weights[a].shape[1]):
         if weights[axis].shape[0] == weights[axis].shape[1]:
             continue
@@ -183,8 +184,8 @@ def resample(array: np.ndarray, weights) -> np.ndarray:
     return np.ascontiguousarray(result)
 
 
-def _nearest_axes(directions: np.ndarray) -> tuple[int, int, int]:
-    """The volume axis for R, A and S: the permutation whose directions agree best with the patient's axes."""
+def nearest_axes(directions: np.ndarray) -> tuple[int, int, int]:
+    """(3, 3) voxel axes as columns -> the volume axis for R, A and S: the permutation that agrees best with them."""
     agreement = np.abs(directions)
     return max(permutations(range(3)), key=lambda order: sum(agreement[row, a] for row, a in enumerate(order)))
 

@@ -8,10 +8,43 @@ import numpy as np
 
 from .structures import Vocabulary
 
+FILLING = ("axis", "chamber", "course", "side", "tissue", "ventricle", "zone")
+"""Divisions that leave nothing of any whole out, as far as the vocabulary lists their parts."""
+
+FILLING_IN = {
+    "cervical vertebrae": ("level",),
+    "colon": ("segment",),
+    "intestine": ("segment",),
+    "large bowel": ("segment",),
+    "left lung": ("lobe",),
+    "left ribs": ("level",),
+    "liver": ("segment",),
+    "lumbar vertebrae": ("level",),
+    "pharynx": ("level",),
+    "right lung": ("lobe",),
+    "right ribs": ("level",),
+    "small bowel": ("segment",),
+    "thoracic vertebrae": ("level",),
+    "vertebrae": ("level",),
+}
+"""Divisions that leave nothing of this whole out, though they do of others: the pancreas has a body, too."""
+
 
 def overlap_matrix(names: Sequence[str], vocabulary: Vocabulary) -> np.ndarray:
     """(K + 1, K + 1) bool: which two different structures overlap; names that nobody knows overlap nothing."""
     return np.array([[a != b and vocabulary.overlaps(a, b) for b in names] for a in names], dtype=bool)
+
+
+def complete_divisions(whole: str, vocabulary: Vocabulary) -> tuple[tuple[str, ...], ...]:
+    """The ways in which a structure is the union of its parts; each holds the preferred names of the parts.
+
+    The cysts, tumors and pelves of a kidney are parts of it too, but together they are no kidney.
+    """
+    divisions: dict[str, list[str]] = {}
+    for part in vocabulary.parts_of(whole) if whole in vocabulary else ():
+        divisions.setdefault(part.division, []).append(part.name)
+    filling = (*FILLING, *FILLING_IN.get(vocabulary.find(whole).name, ())) if divisions else ()
+    return tuple(tuple(parts) for division, parts in divisions.items() if division in filling)
 
 
 def settled_by(annotated: Sequence[str], names: Sequence[str], vocabulary: Vocabulary) -> set[str]:
@@ -25,12 +58,8 @@ def settled_by(annotated: Sequence[str], names: Sequence[str], vocabulary: Vocab
     while grown:
         grown = False
         for whole in {s.part_of for n in wholes if (s := vocabulary.get(n)) is not None and s.part_of}:
-            divisions: dict[str | None, list[str]] = {}
-            for part in vocabulary.parts_of(whole):
-                if part.division is None:
-                    continue  # parts without a named division do not claim to fill the whole
-                divisions.setdefault(part.division, []).append(part.name)
-            if whole not in wholes and any(set(parts) <= wholes for parts in divisions.values()):
+            filled = any(set(parts) <= wholes for parts in complete_divisions(whole, vocabulary))
+            if filled and whole not in wholes:
                 wholes.add(whole)
                 grown = True
     return {n for n in names if n in wholes or any(vocabulary.contains(w, n) for w in wholes)}

@@ -100,7 +100,8 @@ def first_stage_loss(
     log_q = torch.log_softmax(logits, dim=1)
     hidden = torch.logsumexp(log_q[:, annotation.ambiguous], dim=1)
     target = torch.where(labels == 0, hidden, log_q.gather(1, labels[:, None])[:, 0])
-    focal = focal_term(target, settings.gamma)
+    weights = balancing_weights(labels, settings.balance) if settings.balance else None
+    focal = focal_term(target, settings.gamma, weights)
     q = log_q.exp()
     dice = dice_term(q, hidden.exp(), labels, annotation)
     finite = log_q.masked_fill(q == 0, 0.0)
@@ -110,13 +111,22 @@ def first_stage_loss(
     return LossTerms(total, focal, dice, entropy)
 
 
-def focal_term(log_probability: Tensor, gamma: float) -> Tensor:
-    """Mean of -(1 - p)^gamma log p over (N,) log p."""
+def focal_term(log_probability: Tensor, gamma: float, weights: Tensor | None = None) -> Tensor:
+    """Mean of -(1 - p)^gamma log p over (N,) log p, or the sum weighted with (N,) `weights`."""
     log_probability = log_probability.clamp(max=0.0)
-    if gamma == 0:
-        return -log_probability.mean()
-    miss = -torch.expm1(log_probability)
-    return -(miss**gamma * log_probability).mean()
+    losses = -log_probability
+    if gamma != 0:
+        # Where nothing is missed the slope of miss**gamma is infinite for gamma < 1, and infinity times 0 is not a
+        # number.
+        losses = (-torch.expm1(log_probability).clamp(max=-1e-12)) ** gamma * losses
+    return losses.mean() if weights is None else (losses * weights).sum()
+
+
+def balancing_weights(labels: Tensor, balance: float) -> Tensor:
+    """(N,) labels -> (N,) weights that sum to 1; a label's n voxels share a weight proportional to n^(1 - balance)."""
+    counts = torch.bincount(labels).to(torch.float32)
+    of_label = torch.where(counts > 0, counts.clamp(min=1) ** -balance, 0.0)
+    return of_label[labels] / (counts * of_label).sum()
 
 
 def dice_term(q: Tensor, hidden: Tensor, labels: Tensor, annotation: Annotation) -> Tensor:

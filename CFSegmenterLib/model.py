@@ -15,6 +15,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from .errors import UserError
+from .files import write_text
 from .network import PrototypeNetwork, load_weights, weights_of
 from .protocols import Protocol
 from .prototypes import PrototypeBank
@@ -113,17 +114,18 @@ def save_model(model: Model, folder: str | Path, card: str) -> Manifest:
     part = folder.with_name(f".{folder.name}.part{os.getpid()}")
     try:
         part.mkdir(parents=True)
+        # Dense in C order: safetensors writes memory as it lies, and weights of a training lie channels-last.
         tensors = {
-            name: tensor.detach().cpu().float().numpy().astype(_stored_as(name))
+            name: np.ascontiguousarray(tensor.detach().cpu().float().numpy(), dtype=_stored_as(name))
             for name, tensor in weights_of(model.network).items()
         }
         tensors["prototypes"] = np.ascontiguousarray(model.bank.matrix)
         save_file(tensors, part / WEIGHTS)
         manifest = model.manifest.model_copy(update={"weights_sha256": checksum(part / WEIGHTS)})
-        (part / MANIFEST).write_text(
-            json.dumps(manifest.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
-        )
+        (part / MANIFEST).write_text(_as_json(manifest), encoding="utf-8")
         (part / CARD).write_text(card, encoding="utf-8")
+        # safetensors makes files that nobody else may read; a model is as readable as the files beside it.
+        shutil.copymode(part / MANIFEST, part / WEIGHTS)
         _replace_folder(part, folder)
     except OSError as error:
         raise UserError(f"The model cannot be written to {folder}: {error.strerror}.") from error
@@ -188,13 +190,34 @@ def read_manifest(folder: str | Path) -> Manifest:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise UserError(f"The manifest of the model {folder} is not as expected at '{where}': {first['msg']}.") from error
+        raise UserError(
+            f"The manifest of the model {folder} is not as expected at '{where}': {first['msg']}."
+        ) from error
+
+
+def record_scores(folder: str | Path, scores: dict[str, Any]) -> Manifest:
+    """Write an evaluation's summary into a model folder's manifest and card; the weights stay as they are.
+
+    Raises:
+        UserError: it is not a model folder, or it cannot be written to.
+    """
+    from .model_card import write_card  # which needs this file
+
+    folder = Path(folder)
+    manifest = read_manifest(folder).model_copy(update={"scores": scores})
+    write_text(folder / MANIFEST, _as_json(manifest))
+    write_text(folder / CARD, write_card(manifest))
+    return manifest
 
 
 def checksum(path: Path) -> str:
     """SHA-256 of a file, in hexadecimal."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _as_json(manifest: Manifest) -> str:
+    return json.dumps(manifest.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n"
 
 
 def _stored_as(name: str) -> type:

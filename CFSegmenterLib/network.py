@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from .errors import UserError
 
-NORM_EPSILON = 1e-6
+EPSILON = {torch.float32: 1e-6, torch.float64: 1e-12}
+"""Keeps a feature of length 0 from being divided by it, and the Cholesky factor from failing, in each precision."""
 
 
 def _dynunet(features: int, filters: tuple[int, ...] = (32, 48, 96, 128, 160), residual: bool = False) -> tuple[nn.Module, int]:
@@ -87,9 +88,16 @@ def build_backbone(name: str, features: int, **options: Any) -> tuple[nn.Module,
     if name not in BACKBONES:
         raise UserError(f"There is no backbone '{name}'; choose one of {', '.join(BACKBONES)}.")
     try:
-        return BACKBONES[name](features, **options)
-    except TypeError as error:
-        raise UserError(f"The backbone '{name}' cannot be built with {options}: {error}.") from error
+        network, stride = BACKBONES[name](features, **options)
+        if stride < 2:
+            raise ValueError("it needs two levels at least")
+    except (TypeError, ValueError, LookupError, RuntimeError) as error:
+        reason = str(error).rstrip(".")
+        raise UserError(
+            f"The backbone '{name}' with {features} features cannot be built with {options}: {reason}; "
+            "correct 'backbone' in the settings."
+        ) from error
+    return network, stride
 
 
 class FoldedCosine:
@@ -101,10 +109,11 @@ class FoldedCosine:
     """
 
     def __init__(self, projection: Tensor):
-        """`projection`: (D, C) float32; gradients flow through it."""
-        self.projection = projection.float()
+        """`projection`: (D, C); gradients flow through it. Computes in float32, in float64 where it is that."""
+        self.projection = projection if projection.dtype == torch.float64 else projection.float()
+        self.epsilon = EPSILON[self.projection.dtype]
         gram = self.projection.T @ self.projection
-        ridge = 1e-6 * gram.diagonal().mean() * torch.eye(len(gram), device=gram.device)
+        ridge = self.epsilon * gram.diagonal().mean() * torch.eye(len(gram)).to(gram)
         self.factor = torch.linalg.cholesky(gram + ridge)
 
     def queries(self, prototypes: Tensor) -> Tensor:
@@ -112,13 +121,13 @@ class FoldedCosine:
         return prototypes.to(self.projection) @ self.projection
 
     def unit(self, features: Tensor) -> Tensor:
-        """(..., C) features -> (..., C) features whose embeddings W u have length 1; float32."""
-        features = features.float()
+        """(..., C) features -> (..., C) features whose embeddings W u have length 1; in the projection's precision."""
+        features = features.to(self.projection.dtype)
         squared = (features @ self.factor).square().sum(dim=-1, keepdim=True)
-        return features * torch.rsqrt(squared + NORM_EPSILON)
+        return features * torch.rsqrt(squared + self.epsilon)
 
     def similarities(self, features: Tensor, prototypes: Tensor) -> Tensor:
-        """(..., C) features, (K, D) prototypes -> (..., K) cosines in -1..1; float32."""
+        """(..., C) features, (K, D) prototypes -> (..., K) cosines in -1..1."""
         return self.unit(features) @ self.queries(prototypes).T
 
     def embed(self, unit_features: Tensor) -> Tensor:

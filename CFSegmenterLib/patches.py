@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,7 +9,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from .augmentation import MARGIN, build_augmentation, mirror_table, mirrored
+from .augmentation import build_augmentation, may_be_mirrored, mirror_table, mirrored, size_to_cut
 from .cases import Case
 from .prepared import PreparedCase
 from .protocols import Protocol
@@ -51,7 +50,8 @@ class PatchSequence(Dataset):
         self.protocols = protocols
         self.settings = settings
         self.sampler = HierarchicalSampler(cases, {name: s.share for name, s in settings.sources.items()})
-        self.mirrors = [settings.sources[c.source].mirror if c.source in settings.sources else False for c in cases]
+        allowed = {name for name, source in settings.sources.items() if source.mirror}
+        self.mirrors = [c.source in allowed and may_be_mirrored(c.annotated, vocabulary) for c in cases]
         self.mirror_table = torch.from_numpy(mirror_table(names, vocabulary))
         self.augmentations = {
             p.name: build_augmentation(p.patch, p.spacing, settings.augmentation) for p in protocols
@@ -63,7 +63,7 @@ class PatchSequence(Dataset):
         draw = self.sampler.draw(random)
         case, protocol = self.prepared[draw.case], self.protocols[draw.case]
         center = self._center(case, draw.structure, protocol.patch, random)
-        size = [math.ceil(side * MARGIN) for side in protocol.patch]
+        size = size_to_cut(protocol.patch)
         # What lies outside the image looks like the darkest of what lies inside.
         image = cut(case.image, center, size, fill=float(case.image[::4, ::4, ::4].min()))
         labels = cut(case.labels, center, size, fill=0)

@@ -9,6 +9,7 @@ import numpy as np
 
 from .cases import CaseList
 from .errors import UserError
+from .grid import nearest_axes
 from .intensity import default_rule
 from .protocols import Protocol
 from .settings import SourceSettings, TrainingSettings
@@ -81,7 +82,8 @@ def fitting_patch(shape: Sequence[float], voxels: int, stride: int) -> tuple[int
 
     Sides are multiples of `stride`.
     """
-    sides = [stride * int(np.ceil(length / stride)) for length in shape]
+    # Whole voxels first, as the model's grid has them: 80.0000001 of them need no patch of 96.
+    sides = [stride * max(1, int(np.ceil(round(length) / stride))) for length in shape]
     while np.prod(sides) > voxels and max(sides) > stride:
         sides[int(np.argmax(sides))] -= stride
     return tuple(sides)
@@ -97,8 +99,9 @@ def _geometry(path: Path) -> tuple[np.ndarray, np.ndarray]:
         reader.ReadImageInformation()
     except RuntimeError as error:
         raise UserError(f"The header of {path} cannot be read; the file is damaged or of an unknown format.") from error
-    directions = np.abs(np.array(reader.GetDirection()).reshape(reader.GetDimension(), -1)[:3, :3])
-    order = directions.argmax(axis=1)
+    if reader.GetDimension() < 3:
+        raise UserError(f"{path} is a flat image; training needs volumes of three dimensions.")
+    order = list(nearest_axes(np.array(reader.GetDirection()).reshape(reader.GetDimension(), -1)[:3, :3]))
     return np.array(reader.GetSpacing())[order], np.array(reader.GetSize())[order]
 
 

@@ -40,6 +40,10 @@ class PreparedCase:
     labels: np.ndarray
     centers: dict[str, np.ndarray]
 
+    def __reduce__(self):
+        """Give another process the files to map, not a copy of what is in them."""
+        return _mapped, (str(self.image.filename), str(self.labels.filename), self.centers)
+
 
 class CaseCache:
     """A CaseCache prepares each case once and gives it back as memory-mapped arrays."""
@@ -72,9 +76,7 @@ class CaseCache:
             name: np.array(voxels, dtype=np.int32).reshape(-1, 3)
             for name, voxels in json.loads(stem.with_suffix(".json").read_text()).items()
         }
-        image = np.load(f"{stem}-image.npy", mmap_mode="r", allow_pickle=False)
-        labels = np.load(f"{stem}-labels.npy", mmap_mode="r", allow_pickle=False)
-        return PreparedCase(image, labels, centers)
+        return _mapped(f"{stem}-image.npy", f"{stem}-labels.npy", centers)
 
     def _key(self, case: Case, protocol: Protocol) -> str:
         """A number for all that the prepared arrays depend on; the files' dates stand for their content."""
@@ -83,7 +85,7 @@ class CaseCache:
             for path in (case.image, case.labels)
         ]
         rule = [protocol.spacing, protocol.intensity.model_dump()]
-        said = json.dumps([stamp, rule, sorted(case.values.items()), self.names])
+        said = json.dumps([stamp, rule, sorted(case.values.items()), sorted(case.annotated), self.names])
         return hashlib.sha256(said.encode()).hexdigest()[:24]
 
     def _write(self, stem: Path, case: Case, protocol: Protocol) -> None:
@@ -114,6 +116,11 @@ class CaseCache:
                 voxels = voxels[random.choice(len(voxels), VOXELS_REMEMBERED, replace=False)]
             centers[self.names[index]] = voxels
         return centers
+
+
+def _mapped(image: str, labels: str, centers: dict[str, np.ndarray]) -> PreparedCase:
+    arrays = (np.load(path, mmap_mode="r", allow_pickle=False) for path in (image, labels))
+    return PreparedCase(*arrays, centers)
 
 
 def load_case(case: Case) -> tuple[Volume, np.ndarray]:

@@ -8,6 +8,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from .errors import UserError
+from .grid import nearest_axes
 from .intensity import IntensityRule
 from .volume import Volume
 
@@ -66,7 +67,7 @@ def choose_protocol(protocols: Sequence[Protocol], volume: Volume, name: str | N
             f"The model was not taught {modality.upper()} scans, so it cannot segment this one; "
             f"it knows {_listed(protocols)}. Use another model, or name the modality if it was read wrongly."
         )
-    order = np.abs(volume.affine[:3, :3] / volume.spacing).argmax(axis=1)
+    order = list(nearest_axes(volume.directions))
     return min(fitting, key=lambda p: p.distance(volume.spacing[order], volume.extent[order]))
 
 

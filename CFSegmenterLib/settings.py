@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from .errors import UserError
 from .intensity import IntensityRule
 
+Length = Annotated[float, Field(gt=0)]
+Side = Annotated[int, Field(ge=1)]
+Probability = Annotated[float, Field(ge=0, le=1)]
+
 
 class _Settings(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class SourceSettings(_Settings):
@@ -25,14 +29,15 @@ class SourceSettings(_Settings):
         patch: voxels along R, A, S; None fits the scans within `TrainingSettings.patch_voxels`.
         intensity: None takes the modality's default rule.
         share: how often this source's structures are drawn, relative to the other sources.
-        mirror: left and right may be exchanged (and with them the names of twins) without harm to anatomy.
+        mirror: left and right may be exchanged (and with them the names of twins) without harm to anatomy. Cases
+            whose annotation would not be true of a mirror image are left as they are.
         field_of_view: regions of the vocabulary that its images can contain. A known structure of any other
             region is taken as annotated and absent. None leaves every structure possible.
     """
 
     protocol: str | None = None
-    spacing: tuple[float, float, float] | None = None
-    patch: tuple[int, int, int] | None = None
+    spacing: tuple[Length, Length, Length] | None = None
+    patch: tuple[Side, Side, Side] | None = None
     intensity: IntensityRule | None = None
     share: float = Field(default=1.0, gt=0)
     mirror: bool = False
@@ -53,6 +58,8 @@ class LossSettings(_Settings):
     Attributes:
         temperature: tau of the softmax over cosines.
         gamma: exponent of the focal weight; 0 gives cross-entropy.
+        balance: how much the focal term favours what is rare in a patch: a structure (or the label 0) of n voxels
+            weighs n^(1 - balance). 0 is the plain mean over voxels, 1 the mean over structures.
         dice: weight of the Dice term.
         entropy: weight of the entropy of q where the patch has annotations.
         entropy_unannotated: the same for a patch whose source annotates nothing.
@@ -60,6 +67,7 @@ class LossSettings(_Settings):
 
     temperature: float = Field(default=0.1, gt=0)
     gamma: float = Field(default=2.0, ge=0)
+    balance: float = Field(default=0.0, ge=0, le=1)
     dice: float = Field(default=1.0, ge=0)
     entropy: float = Field(default=1.0, ge=0)
     entropy_unannotated: float = Field(default=3.0, ge=0)
@@ -76,15 +84,15 @@ class AugmentationSettings(_Settings):
         centered: share of patches that are centred on a voxel of the drawn structure; the others lie anywhere.
     """
 
-    spatial: float = 0.5
-    rotation: float = 15.0
-    scale: float = 0.2
-    noise: float = 0.15
-    blur: float = 0.1
-    low_resolution: float = 0.1
-    gamma: float = 0.3
-    intensity: float = 0.5
-    centered: float = 0.85
+    spatial: Probability = 0.5
+    rotation: float = Field(default=15.0, ge=0, le=180)
+    scale: float = Field(default=0.2, ge=0, lt=1)
+    noise: Probability = 0.15
+    blur: Probability = 0.1
+    low_resolution: Probability = 0.1
+    gamma: Probability = 0.3
+    intensity: Probability = 0.5
+    centered: Probability = 0.85
 
 
 class TrainingSettings(_Settings):

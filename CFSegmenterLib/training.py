@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
-import csv
 import datetime
+import hashlib
 import math
 import os
+import signal
 import sys
+import threading
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +29,10 @@ from .evaluation import evaluate_cases, summarize
 from .losses import Annotation, LossTerms, first_stage_loss
 from .model import Manifest, Model, SourceRecord, save_model
 from .model_card import write_card
-from .network import PrototypeNetwork
+from .network import PrototypeNetwork, load_weights, weights_of
 from .patches import Patch, PatchSequence
 from .planning import plan_protocols
-from .precision import choose_precision, keep_freed_memory
+from .precision import choose_device, choose_precision, keep_freed_memory
 from .prepared import CaseCache
 from .progress import Progress, advance, silent
 from .protocols import Protocol
@@ -37,8 +40,11 @@ from .prototypes import PrototypeBank
 from .segmenter import Segmenter
 from .settings import TrainingSettings
 from .structures import Vocabulary
+from .training_log import TrainingLog
 
 CHECKPOINT = "checkpoint.safetensors"
+GRADIENT_LIMIT = 12.0
+SKIPS_ALLOWED = 10
 
 
 @dataclass(frozen=True)
@@ -51,6 +57,7 @@ class TrainingPlan:
         bank: prototypes of the background and of every structure.
         protocols: by source.
         name, licence: of the model.
+        initial: a trained model of the same structures to start from; None starts from fresh weights.
     """
 
     lists: tuple[CaseList, ...]
@@ -59,6 +66,7 @@ class TrainingPlan:
     protocols: dict[str, Protocol]
     name: str
     licence: str
+    initial: Model | None = None
 
 
 def plan_training(
@@ -68,6 +76,8 @@ def plan_training(
     name: str = "model",
     licence: str = "not stated",
     embeddings: dict[str, tuple[np.ndarray, str]] | None = None,
+    initial: Model | None = None,
+    vocabulary: Vocabulary | None = None,
 ) -> TrainingPlan:
     """Decide prototypes and protocols.
 
@@ -77,14 +87,45 @@ def plan_training(
     Raises:
         UserError: the case lists and settings do not fit each other, or there are more structures than dimensions.
     """
+    _check_fields_of_view(settings, vocabulary or Vocabulary.load())
     bank = PrototypeBank.start(settings.dimension, settings.seed)
     for structure in structures_of(lists):
         vector, prompt = (embeddings or {}).get(structure, (None, None))
         bank = bank.append(structure, vector, prompt)
+    if initial is not None:
+        _check_initial(initial, bank, settings)
+        bank = initial.bank
     backbone = settings.backbone
     stride = PrototypeNetwork(backbone.name, backbone.features, settings.dimension, **backbone.options).stride
     protocols = plan_protocols(lists, settings, stride)
-    return TrainingPlan(tuple(lists), settings, bank, protocols, name, licence)
+    return TrainingPlan(tuple(lists), settings, bank, protocols, name, licence, initial)
+
+
+def _check_initial(initial: Model, bank: PrototypeBank, settings: TrainingSettings) -> None:
+    """Weights mean nothing without the prototypes that they were trained towards."""
+    manifest = initial.manifest
+    if initial.bank.names != bank.names:
+        raise UserError(
+            f"The model '{manifest.name}' knows {', '.join(initial.bank.names[1:])}, the case lists "
+            f"{', '.join(bank.names[1:])}; a training can start from a model of the same structures only."
+        )
+    if (manifest.backbone, manifest.dimension) != (settings.backbone, settings.dimension):
+        raise UserError(
+            f"The model '{manifest.name}' has another network than the settings ask for; give the settings its "
+            f"backbone ({manifest.backbone.model_dump_json()}) and dimension ({manifest.dimension})."
+        )
+
+
+def _check_fields_of_view(settings: TrainingSettings, vocabulary: Vocabulary) -> None:
+    """A region that does not exist would silently declare all structures of the meant one to be absent."""
+    regions = dict.fromkeys(structure.region for structure in vocabulary)
+    for source, said in settings.sources.items():
+        unknown = [region for region in said.field_of_view or () if region not in regions]
+        if unknown:
+            raise UserError(
+                f"The field of view of the source '{source}' names the region '{unknown[0]}', which the vocabulary "
+                f"does not have; its regions are {', '.join(regions)}."
+            )
 
 
 class Trainer:
@@ -118,8 +159,10 @@ class Trainer:
         self.folder = Path(folder)
         self.command = command
         self.vocabulary = vocabulary or Vocabulary.load()
-        self.fabric = _launch(device, plan.settings.precision)
         settings = plan.settings
+        chosen = choose_device(device)
+        self.precision = choose_precision(chosen) if settings.precision == "auto" else settings.precision
+        self.fabric = _launch(chosen, self.precision)
         if settings.patches_per_step % self.fabric.world_size:
             raise UserError(
                 f"{settings.patches_per_step} patches a step cannot be shared among {self.fabric.world_size} "
@@ -129,7 +172,8 @@ class Trainer:
         self.patches = self._patches(progress)
         self.annotations = self._annotations()
         self.state, self.network = self._state()
-        self.step, self.best, self.seconds = 0, -math.inf, 0.0
+        self.step, self.validated, self.best, self.seconds = 0, 0, -math.inf, 0.0
+        self._skipped = 0
         self._resume()
 
     def train(self, progress: Progress = silent) -> Manifest:
@@ -140,24 +184,28 @@ class Trainer:
         """
         settings = self.plan.settings
         loader = iter(self._loader())
-        log = _Log(self.folder, self.step) if self.fabric.is_global_zero else None
+        log = TrainingLog(self.folder, self.step) if self.fabric.is_global_zero else None
         started, saved = time.monotonic(), time.monotonic()
         before = self.seconds
         first = self.step
         try:
+            if self._owes_validation:  # a training that was interrupted before it
+                self._validate(log)
             while self.step < settings.iterations:
-                terms = self.take_step([next(loader) for _ in range(self._patches_here)])
-                self.step += 1
-                self.seconds = before + time.monotonic() - started
+                patches = [next(loader) for _ in range(self._patches_here)]
+                with _uninterrupted():
+                    terms = self.take_step(patches)
+                    self.step += 1
+                    self.seconds = before + time.monotonic() - started
+                    if log:
+                        log.step(self.step, terms, self._rate(self.step - 1), self.seconds)
                 if log:
-                    log.step(self.step, terms, self._rate(self.step), self.seconds)
                     left = (time.monotonic() - started) / (self.step - first) * (settings.iterations - self.step)
                     message = f"loss {log.average:.3f}, {_duration(left)} left"
                     advance(progress, self.step, settings.iterations, message)
-                last = self.step == settings.iterations
-                if last or self.step % settings.validate_every == 0:
+                if self._owes_validation:
                     self._validate(log)
-                if last or time.monotonic() - saved > 60 * settings.checkpoint_minutes:
+                if self.step == settings.iterations or time.monotonic() - saved > 60 * settings.checkpoint_minutes:
                     self._checkpoint()
                     saved = time.monotonic()
         except (Cancelled, KeyboardInterrupt):
@@ -180,8 +228,20 @@ class Trainer:
                 terms = self.loss(patch)
                 self.fabric.backward(terms.total / len(patches))
             mean = terms.detached() if mean is None else mean.plus(terms)
-        self.fabric.clip_gradients(self.network, optimizer, max_norm=12.0)
-        optimizer.step()
+        norm = self.fabric.clip_gradients(
+            self.network, optimizer, max_norm=GRADIENT_LIMIT, error_if_nonfinite=False
+        )
+        if bool(torch.isfinite(norm)):
+            optimizer.step()
+            self._skipped = 0
+        else:
+            # One overflow in low precision must not end hours of work; many in a row are a defect.
+            self._skipped += 1
+            if self._skipped > SKIPS_ALLOWED:
+                raise UserError(
+                    f"The gradient was not finite {self._skipped} times in a row, so nothing can be learned; "
+                    "train with precision '32-true', without 'compile', or with a lower learning rate."
+                )
         optimizer.zero_grad()
         self._average()
         return mean.over(len(patches))
@@ -234,7 +294,10 @@ class Trainer:
         backbone = settings.backbone
         network = PrototypeNetwork(backbone.name, backbone.features, settings.dimension, **backbone.options)
         prototypes = torch.from_numpy(np.array(self.plan.bank.matrix, dtype=np.float32))
-        network.aim_at(prototypes)
+        if self.plan.initial is None:
+            network.aim_at(prototypes)
+        else:
+            load_weights(network, weights_of(self.plan.initial.network))
         network = network.to(self.fabric.device, memory_format=torch.channels_last_3d)
         self._prototypes = prototypes.to(self.fabric.device)
         averaged = copy.deepcopy(network).eval()
@@ -242,7 +305,7 @@ class Trainer:
             torch._dynamo.config.recompile_limit = 64
             network.backbone.compile(dynamic=False)
         optimizer = torch.optim.AdamW(
-            network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
+            network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
         )
         wrapped, optimizer = self.fabric.setup(network, optimizer)
         return TrainingState(network, averaged, optimizer), wrapped
@@ -252,13 +315,15 @@ class Trainer:
         if not path.exists():
             return
         record = read_record(path)
-        if record["settings"] != self._fingerprint():
+        prototypes = self._checksum_of_prototypes()
+        if record["settings"] != self._fingerprint() or record.get("prototypes", prototypes) != prototypes:
             raise UserError(
                 f"The folder {self.folder} holds a training with other settings, sources or structures; "
                 "resume it with those, or train in a new folder."
             )
         load_checkpoint(path, self.state)
         self.step, self.best, self.seconds = record["step"], record["best"], record["seconds"]
+        self.validated = record.get("validated", self.step)
 
     def _fingerprint(self) -> dict[str, Any]:
         """What must be the same for a training to be resumed."""
@@ -266,6 +331,10 @@ class Trainer:
             "training": self.plan.settings.model_dump(mode="json", exclude=_FREE_TO_CHANGE),
             "sources": [[each.source, len(each.of("training")), list(each.structures)] for each in self.plan.lists],
         }
+
+    def _checksum_of_prototypes(self) -> str:
+        """What the network was aimed at; the same structures have other prototypes with and without texts."""
+        return hashlib.sha256(np.ascontiguousarray(self.plan.bank.matrix).tobytes()).hexdigest()
 
     def _loader(self) -> DataLoader:
         """This process's patches, from the present step on, made ahead in another process."""
@@ -297,11 +366,20 @@ class Trainer:
         kept, new = list(self.state.averaged.parameters()), list(self.state.network.parameters())
         torch._foreach_lerp_(kept, new, 1 - decay)
 
-    def _validate(self, log: _Log | None) -> None:
+    @property
+    def _owes_validation(self) -> bool:
         settings = self.plan.settings
-        if not log or not settings.validation_cases:
-            return
-        cases = [case for each in self.plan.lists for case in each.of("validation")[: settings.validation_cases]]
+        due = self.step % settings.validate_every == 0 or self.step == settings.iterations
+        return due and self.step > self.validated
+
+    def _validate(self, log: TrainingLog | None) -> None:
+        settings = self.plan.settings
+        if log and settings.validation_cases:
+            self._validate_on(log, settings.validation_cases)
+        self.validated = self.step
+
+    def _validate_on(self, log: TrainingLog, count: int) -> None:
+        cases = [case for each in self.plan.lists for case in each.of("validation")[:count]]
         if not cases:
             return
         segmenter = Segmenter(self._model(), device=self.fabric.device.type, vocabulary=self.vocabulary)
@@ -346,7 +424,8 @@ class Trainer:
                 "iterations_done": self.step,
                 "hours": round(self.seconds / 3600, 2),
                 "processes": self.fabric.world_size,
-                "precision": self.fabric_precision,
+                "initial": None if plan.initial is None else plan.initial.manifest.training,
+                "precision": self.precision,
                 "versions": {
                     "cfsegmenter": __version__,
                     "torch": torch.__version__,
@@ -354,11 +433,6 @@ class Trainer:
                 },
             },
         )
-
-    @property
-    def fabric_precision(self) -> str:
-        """The precision that was chosen."""
-        return str(self.fabric._precision.precision)
 
     def _save(self, name: str) -> Manifest:
         model = self._model()
@@ -368,7 +442,14 @@ class Trainer:
 
     def _checkpoint(self) -> None:
         if self.fabric.is_global_zero:
-            record = {"step": self.step, "best": self.best, "seconds": self.seconds, "settings": self._fingerprint()}
+            record = {
+                "step": self.step,
+                "validated": self.validated,
+                "best": self.best,
+                "seconds": self.seconds,
+                "settings": self._fingerprint(),
+                "prototypes": self._checksum_of_prototypes(),
+            }
             save_checkpoint(self.folder / CHECKPOINT, self.state, record)
             self._save("last")
 
@@ -376,93 +457,37 @@ class Trainer:
 _FREE_TO_CHANGE = {"validate_every", "validation_cases", "checkpoint_minutes", "compile", "precision"}
 
 
-@dataclass
-class _Log:
-    """Writes losses and validations as CSV, and for TensorBoard where it is installed."""
-
-    folder: Path
-    resumed_at: int
-    average: float = field(default=math.nan, init=False)
-
-    def __post_init__(self) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        columns = ("step", "loss", "focal", "dice", "entropy", "learning_rate", "seconds")
-        self._steps = _table(self.folder / "log.csv", columns, self.resumed_at)
-        self._validations = _table(self.folder / "validation.csv", ("step", "source", "structure", "dice"), self.resumed_at)
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-
-            self._board: Any = SummaryWriter(str(self.folder / "tensorboard"), purge_step=self.resumed_at)
-        except ImportError:
-            self._board = None
-
-    def step(self, step: int, terms: LossTerms, rate: float, seconds: float) -> None:
-        values = {
-            "loss": float(terms.total),
-            "focal": float(terms.focal),
-            "dice": float(terms.dice),
-            "entropy": float(terms.entropy),
-        }
-        self.average = values["loss"] if math.isnan(self.average) else 0.98 * self.average + 0.02 * values["loss"]
-        numbers = [f"{v:.5g}" for v in (*values.values(), rate)]
-        self._steps.row([step, *numbers, f"{seconds:.1f}"])
-        if self._board and step % 10 == 0:
-            for name, value in values.items():
-                self._board.add_scalar(f"training/{name}", value, step)
-
-    def validation(self, step: int, summary: dict[str, Any]) -> None:
-        for row in summary["structures"]:
-            self._validations.row([step, row["source"], row["structure"], f"{row['dice']:.4f}"])
-        for source, row in summary["sources"].items():
-            self._validations.row([step, source, "mean", f"{row['dice']:.4f}"])
-            if self._board:
-                self._board.add_scalar(f"validation/{source}", row["dice"], step)
-
-    def close(self) -> None:
-        self._steps.close()
-        self._validations.close()
-        if self._board:
-            self._board.close()
-
-
-class _table:  # noqa: N801 - used as a function
-    """A CSV file that goes on after a resume: rows from steps that will be done again are dropped."""
-
-    def __init__(self, path: Path, columns: Sequence[str], resumed_at: int):
-        kept: list[list[str]] = []
-        if path.exists() and resumed_at:
-            with open(path, newline="", encoding="utf-8") as file:
-                kept = [row for row in list(csv.reader(file))[1:] if row and int(row[0]) <= resumed_at]
-        self._file = open(path, "w", newline="", encoding="utf-8", buffering=1)  # noqa: SIM115 - closed by close()
-        self._writer = csv.writer(self._file)
-        self._writer.writerow(columns)
-        self._writer.writerows(kept)
-
-    def row(self, values: Sequence[Any]) -> None:
-        self._writer.writerow(values)
-
-    def close(self) -> None:
-        self._file.close()
-
-
-def _launch(device: str, precision: str):
+def _launch(device: torch.device, precision: str):
     """Lightning Fabric, on the processes that torchrun started, or on this one alone."""
     from lightning_fabric import Fabric
 
-    from .precision import choose_device
-
-    chosen = choose_device(device)
     world = int(os.environ.get("WORLD_SIZE", "1"))
     local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     fabric = Fabric(
-        accelerator="cuda" if chosen.type == "cuda" else "cpu",
+        accelerator="cuda" if device.type == "cuda" else "cpu",
         devices=local,
         num_nodes=world // local,
         strategy="ddp" if world > 1 else "auto",
-        precision=choose_precision(chosen) if precision == "auto" else precision,
+        precision=precision,
     )
     fabric.launch()
     return fabric
+
+
+@contextlib.contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Hold back Ctrl-C until a step is whole: weights, optimizer and log must be of the same step in the checkpoint."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    pressed = []
+    before = signal.signal(signal.SIGINT, lambda *_: pressed.append(True))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if pressed:
+        raise KeyboardInterrupt
 
 
 def _be_a_single_thread(worker: int) -> None:

@@ -13,7 +13,7 @@ from itertools import product
 import numpy as np
 import torch
 
-from .network import PrototypeNetwork
+from .network import FoldedCosine, PrototypeNetwork
 from .precision import autocast
 from .progress import Progress, advance, silent
 
@@ -69,16 +69,14 @@ def unit_features(
                 window = torch.from_numpy(box)[None, None].to(device)
                 with autocast(device, precision):
                     features = network(window.contiguous(memory_format=torch.channels_last_3d))
-                slab[:, y : y + patch[1], z : z + patch[2]] += cosine.unit(features[0]) * weight
+                _add_unit(slab[:, y : y + patch[1], z : z + patch[2]], features[0], weight, cosine)
                 mass[:, y : y + patch[1], z : z + patch[2]] += weight
                 done += 1
             following = starts[0][row + 1] if row + 1 < len(starts[0]) else padded.shape[0]
             finished = min(following - start, patch[0])
-            _write_rows(result, slab[:finished] / mass[:finished], start, inside)
+            _write_rows(result, slab[:finished], mass[:finished], start, inside)
             for buffer in (slab, mass):
-                kept = buffer[finished:].clone()
-                buffer[: len(kept)] = kept
-                buffer[len(kept) :] = 0
+                _move_up(buffer, finished)
     advance(progress, total, total, "all windows done")
     return result
 
@@ -113,9 +111,28 @@ def pad_to(image: np.ndarray, patch: Sequence[int]) -> tuple[np.ndarray, tuple[s
     return np.pad(image, padding, constant_values=image.min()).astype(np.float32), inside
 
 
-def _write_rows(result: np.ndarray, rows: torch.Tensor, start: int, inside: tuple[slice, slice, slice]) -> None:
-    """Copy finished rows, which begin at `start` of the padded image, to where they lie in the result."""
-    first, last = max(start, inside[0].start), min(start + len(rows), inside[0].stop)
-    if last > first:
-        part = rows[first - start : last - start, inside[1], inside[2]]
-        result[first - inside[0].start : last - inside[0].start] = part.half().cpu().numpy()
+def _add_unit(slab: torch.Tensor, features: torch.Tensor, weight: torch.Tensor, cosine: FoldedCosine) -> None:
+    """Add the weighted unit features of a window to its place in the slab, both (X, Y, Z, C)."""
+    # A plane and all that is computed of it fit the cache of a CPU, a window does not.
+    step = len(features) if features.is_cuda else 1
+    for first in range(0, len(features), step):
+        part = slice(first, first + step)
+        slab[part].addcmul_(cosine.unit(features[part]), weight[part])
+
+
+def _write_rows(
+    result: np.ndarray, sums: torch.Tensor, mass: torch.Tensor, start: int, inside: tuple[slice, slice, slice]
+) -> None:
+    """Write the means of finished rows, which begin at `start` of the padded image, to where they lie in the result."""
+    for row, place in enumerate(range(start - inside[0].start, start - inside[0].start + len(sums))):
+        if 0 <= place < len(result):
+            mean = sums[row, inside[1], inside[2]] / mass[row, inside[1], inside[2]]
+            result[place] = mean.half().cpu().numpy()
+
+
+def _move_up(buffer: torch.Tensor, count: int) -> None:
+    """Move the rows of a buffer `count` places towards its start, without a copy of it, and clear what is left."""
+    for first in range(0, len(buffer) - count, count):
+        rows = buffer[first + count : first + 2 * count]
+        buffer[first : first + len(rows)] = rows
+    buffer[len(buffer) - count :] = 0

@@ -1,0 +1,94 @@
+"""The log of a training: what a person watches, and what a plot is made from."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .losses import LossTerms
+
+
+@dataclass
+class TrainingLog:
+    """A TrainingLog writes losses and validations as CSV, and for TensorBoard where it is installed.
+
+    Attributes:
+        folder: of the training.
+        resumed_at: the step that the training goes on from; later rows of an older log are dropped.
+        average: of the recent losses.
+    """
+
+    folder: Path
+    resumed_at: int
+    average: float = field(default=math.nan, init=False)
+
+    def __post_init__(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        columns = ("step", "loss", "focal", "dice", "entropy", "learning_rate", "seconds")
+        self._steps = CsvTable(self.folder / "log.csv", columns, self.resumed_at)
+        columns = ("step", "source", "structure", "dice")
+        self._validations = CsvTable(self.folder / "validation.csv", columns, self.resumed_at)
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._board: Any = SummaryWriter(str(self.folder / "tensorboard"), purge_step=self.resumed_at)
+        except ImportError:
+            self._board = None
+
+    def step(self, step: int, terms: LossTerms, rate: float, seconds: float) -> None:
+        """One step's loss terms, learning rate and seconds since the start."""
+        values = {
+            "loss": float(terms.total),
+            "focal": float(terms.focal),
+            "dice": float(terms.dice),
+            "entropy": float(terms.entropy),
+        }
+        self.average = values["loss"] if math.isnan(self.average) else 0.98 * self.average + 0.02 * values["loss"]
+        numbers = [f"{v:.5g}" for v in (*values.values(), rate)]
+        self._steps.row([step, *numbers, f"{seconds:.1f}"])
+        if self._board and step % 10 == 0:
+            for name, value in values.items():
+                self._board.add_scalar(f"training/{name}", value, step)
+
+    def validation(self, step: int, summary: dict[str, Any]) -> None:
+        """One validation, as `evaluation.summarize` answers."""
+        for row in summary["structures"]:
+            found = "" if row["dice"] is None else f"{row['dice']:.4f}"  # in no case, neither drawn nor answered
+            self._validations.row([step, row["source"], row["structure"], found])
+        for source, row in summary["sources"].items():
+            self._validations.row([step, source, "mean", f"{row['dice']:.4f}"])
+            if self._board:
+                self._board.add_scalar(f"validation/{source}", row["dice"], step)
+
+    def close(self) -> None:
+        """Close all files."""
+        self._steps.close()
+        self._validations.close()
+        if self._board:
+            self._board.close()
+
+
+class CsvTable:
+    """A CsvTable is a file that goes on after a resume, without the rows of steps that will be done again."""
+
+    def __init__(self, path: Path, columns: Sequence[str], resumed_at: int):
+        kept: list[list[str]] = []
+        if path.exists() and resumed_at:
+            with open(path, newline="", encoding="utf-8") as file:
+                kept = [row for row in list(csv.reader(file))[1:] if row and int(row[0]) <= resumed_at]
+        self._file = open(path, "w", newline="", encoding="utf-8", buffering=1)  # noqa: SIM115 - closed by close()
+        self._writer = csv.writer(self._file)
+        self._writer.writerow(columns)
+        self._writer.writerows(kept)
+
+    def row(self, values: Sequence[Any]) -> None:
+        """Append a row."""
+        self._writer.writerow(values)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
