@@ -1,0 +1,122 @@
+"""`cfsegmenter models`: which models there are, what they know, and text prototypes for one of them."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..errors import UserError
+from . import options
+from .console import Cell, print_table, say, shown
+
+if TYPE_CHECKING:
+    from ..model import Manifest
+
+app = typer.Typer(help="List models, show what one knows, give one text prototypes.", rich_markup_mode="rich")
+
+
+@app.callback(invoke_without_command=True)
+def _models(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        list_models([])
+
+
+@app.command("list")
+def list_models(
+    folders: Annotated[
+        list[Path] | None, typer.Argument(metavar="[FOLDER]...", help="Look in these folders, too.")
+    ] = None,
+) -> None:
+    """List the shipped models, and those in folders of yours."""
+    options.existing(folders or [], "folder")
+
+    from ..catalogue import models_in, shipped_models
+    from ..model import read_manifest
+
+    rows = []
+    shipped = shipped_models()
+    for folder in dict.fromkeys((*shipped, *(f for each in folders or [] for f in models_in(each)))):
+        try:
+            manifest = read_manifest(folder)
+        except UserError as error:  # one damaged model must not hide the others
+            say(str(error), "yellow")
+            continue
+        rows.append(_row(folder.name if folder in shipped else str(folder), manifest))
+    if not rows:
+        raise UserError("No model was found; train one, or name the folder that holds some.")
+    print_table(("model", "version", "structures", "modalities", "mean Dice", "licence"), rows)
+
+
+def _row(called: str, manifest: Manifest) -> list[Cell]:
+    modalities = ", ".join(dict.fromkeys(protocol.modality for protocol in manifest.protocols))
+    scores = [row["dice"] for row in manifest.scores.get("sources", {}).values()]
+    mean = sum(scores) / len(scores) if scores else None
+    return [called, manifest.version, len(manifest.structures), modalities, mean, manifest.licence]
+
+
+@app.command("show")
+def show_model(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A model folder, or the name of a shipped model.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the manifest itself.")] = False,
+) -> None:
+    """Show what a model knows, how it reads scans, where it came from, and how good it is."""
+    from ..catalogue import find_model
+    from ..model import read_manifest
+    from ..model_card import write_card
+
+    manifest = read_manifest(find_model(model))
+    if as_json:
+        sys.stdout.write(json.dumps(manifest.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n")
+        return
+    card = write_card(manifest)
+    from rich.console import Console
+
+    console = Console()
+    if console.is_terminal:
+        from rich.markdown import Markdown
+
+        console.print(Markdown(card))
+    else:
+        sys.stdout.write(card)
+
+
+@app.command("reprompt")
+def reprompt(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A model folder, or the name of a shipped model.")],
+    text_weights: Annotated[
+        str, typer.Option("--text-weights", help="CLIP weights in open_clip's naming: a file, or a tag to download.")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The folder of the new model.")],
+    architecture: options.Architecture = None,
+    prompt: options.Prompt = None,
+    allow_download: options.AllowDownload = False,
+    overwrite: options.Overwrite = False,
+) -> None:
+    """Give a model prototypes that come from text, without training: its answers stay the same."""
+    from ..catalogue import find_model
+    from ..model import MANIFEST, load_model, save_model
+    from ..model_card import write_card
+    from ..reprompting import with_text_prototypes
+
+    encoder = options.text_encoder(text_weights, architecture, allow_download)
+    folder = find_model(model)
+    if out.exists() and not (out / MANIFEST).is_file() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"{out} exists and is not a model; name a new folder.")
+    options.free_to_write([out / MANIFEST], overwrite)
+    old = load_model(folder)
+    said = options.fitting_prompt(prompt, (p.modality for p in old.manifest.protocols))
+    names = old.manifest.structures
+    with shown("text") as progress:
+        vectors = encoder.encode(names, said, progress)
+    embeddings = {name: (vector, said) for name, vector in zip(names, vectors, strict=True)}
+    record = {"architecture": encoder.architecture, "weights": encoder.weights_id, "prompt": said}
+    new = with_text_prototypes(old, embeddings, encoder=record)
+    options.made_folder(out.parent)
+    save_model(new, out, write_card(new.manifest))
+    rows = [[entry.name, entry.source, entry.kept] for entry in new.bank.entries]
+    print_table(("structure", "prototype from", "cosine to its own text"), rows)
+    say(f"Version {new.manifest.version} of '{new.manifest.name}' is in {out}; its answers are those of {folder}.")

@@ -1,0 +1,76 @@
+"""`cfsegmenter structures`: the names that may be asked for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..errors import UserError
+from . import options
+from .console import Cell, print_table
+
+if TYPE_CHECKING:
+    from ..structures import Structure, Vocabulary
+
+
+def structures(
+    query: Annotated[str | None, typer.Argument(metavar="[QUERY]", help="A name, or words of it.")] = None,
+    model: options.Model = None,
+    region: Annotated[str | None, typer.Option("--region", "-r", help="Only structures of this region.")] = None,
+) -> None:
+    """Search the vocabulary, or with --model what a model can be asked for."""
+    from ..structures import Vocabulary
+
+    vocabulary = Vocabulary.load()
+    regions = dict.fromkeys(each.region for each in vocabulary)
+    if region is not None and region not in regions:
+        raise UserError(f"There is no region '{region}'; the regions are {', '.join(regions)}.")
+    names = list(vocabulary.names()) if model is None else _names_of(model, vocabulary)
+    if query is not None:
+        names = _matching(query, names, vocabulary)
+    known = [(name, vocabulary.get(name)) for name in names]
+    if region is not None:
+        known = [(name, found) for name, found in known if found is not None and found.region == region]
+    if not known:
+        where = f" in the region '{region}'" if region else ""
+        asked = f" called '{query}'" if query is not None else ""
+        raise UserError(f"There is no structure{asked}{where}{f' in the model {model}' if model else ''}.")
+    print_table(("structure", "region", "part of", "code", "color"), [_row(*each) for each in known])
+
+
+def _names_of(model: str, vocabulary: Vocabulary) -> list[str]:
+    from ..catalogue import find_model, structures_of_model
+    from ..model import load_model
+
+    return list(structures_of_model(load_model(find_model(model)), vocabulary))
+
+
+def _matching(query: str, names: list[str], vocabulary: Vocabulary) -> list[str]:
+    """The names that mean the query, or that hold all of its words, in a name or a synonym.
+
+    Raises:
+        UserError: there is none; the sentence offers the nearest.
+    """
+    from ..structures import name_key
+
+    wanted, exact = name_key(query), vocabulary.get(query)
+    found = [name for name in names if exact is not None and name == exact.name]
+    for name in names:
+        known = vocabulary.get(name)
+        spellings = (name, *(known.synonyms if known else ()))
+        if name not in found and wanted and any(wanted <= name_key(spelling) for spelling in spellings):
+            found.append(name)
+    if not found:
+        near = [name for name in vocabulary.nearest(query, 5) if name in names]
+        hint = f"; did you mean {' or '.join(near)}?" if near else "; try one word of it."
+        raise UserError(f"There is no structure called '{query}'{hint}")
+    return found
+
+
+def _row(name: str, found: Structure | None) -> list[Cell]:
+    if found is None:
+        return [name, None, None, None, None]
+    codes = [code for code in (found.type, found.modifier) if code is not None]
+    said = " + ".join(f"{code.scheme} {code.value} {code.meaning}" for code in codes)
+    return [name, found.region, found.part_of, said, found.color]

@@ -1,0 +1,467 @@
+"""The report: one HTML file that shows a person what was segmented, how sure the model is, and by which model.
+
+The file holds its pictures and its style itself: it opens without a network, can be mailed, and can be printed. It says
+nothing of the patient: no file name, no date, no header of the image; only the title is the caller's.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+
+import numpy as np
+
+from . import __version__
+from .encoding import Encoding, Segmentation
+from .errors import UserError
+from .evaluation import dice
+from .files import write_atomically, write_text
+from .pictures import (
+    AXIAL,
+    CORONAL,
+    SAGITTAL,
+    Outline,
+    Plane,
+    Viewer,
+    choose_slices,
+    draw_margin,
+    draw_overview,
+    draw_similarity,
+    draw_slice,
+)
+from .progress import Progress, advance, silent
+from .results import Color, color_of
+from .structures import Code
+from .volume import Volume
+
+SLICES = {AXIAL: 3, CORONAL: 2, SAGITTAL: 2}
+"""The most slices of each plane that are shown."""
+MAPS = 6
+"""The most similarity maps that are shown where the caller names none."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A structure's line in the table.
+
+    Attributes:
+        name: of the structure.
+        color: red, green, blue of 0 to 255.
+        voxels: how many were found.
+        volume_ml: their volume.
+        similarity: mean cosine of these voxels with the structure; None where there are none.
+        cut_off: the structure reaches the edge of the image.
+        dice: with the truth; None where there is none to compare with.
+        codes: type and modifier, empty for a name of the user's own.
+    """
+
+    name: str
+    color: Color
+    voxels: int
+    volume_ml: float
+    similarity: float | None
+    cut_off: bool
+    dice: float | None
+    codes: tuple[Code, ...]
+
+
+def write_report(
+    folder: str | Path,
+    encoding: Encoding,
+    segmentation: Segmentation,
+    volume: Volume,
+    *,
+    title: str,
+    seconds: float,
+    similarity_structures: Sequence[str] | None = None,
+    truth: Mapping[str, np.ndarray] | None = None,
+    progress: Progress = silent,
+) -> Path:
+    """Write `index.html` and, for slides and read-me files, `overview.png` into a folder.
+
+    Args:
+        folder: made where it does not exist; what else lies in it stays.
+        encoding: of `volume`.
+        segmentation: what the encoding answered.
+        title: heading of the report; the only text in it that could name a patient.
+        seconds: that the segmentation took.
+        similarity_structures: whose similarity maps are shown; None takes the largest, one of each pair of sides.
+        truth: structure -> (I, J, K) mask; adds Dice and dashed outlines.
+
+    Returns:
+        The path of `index.html`.
+
+    Raises:
+        UserError: the folder cannot be written, or a structure is unknown to the encoding.
+        Cancelled: as `progress` asked.
+    """
+    folder = Path(folder)
+    report = _Report(encoding, segmentation, volume, truth or {})
+    mapped = report.main_structures() if similarity_structures is None else report.resolved(similarity_structures)
+    steps = len(segmentation.names) + len([n for n in mapped if n not in segmentation.names]) + 2
+    cuts: dict[str, tuple[int, np.ndarray]] = {}
+    means: dict[str, float | None] = {}
+    overview_map: tuple[str, np.ndarray] | None = None
+    for done, name in enumerate(dict.fromkeys((*segmentation.names, *mapped))):
+        advance(progress, done, steps, f"measuring {name}")
+        similarity = encoding.similarity(name)
+        means[name] = report.mean_inside(name, similarity)
+        if overview_map is None and name in mapped:
+            overview_map = name, report.viewer.cut(similarity, AXIAL, report.overview_slice(AXIAL)).copy()
+        if name in mapped:
+            index = report.best_axial(name, similarity)
+            cuts[name] = index, report.viewer.cut(similarity, AXIAL, index).copy()
+    advance(progress, steps - 2, steps, "measuring margins")
+    margin = encoding.margin()
+    advance(progress, steps - 1, steps, "drawing")
+    page = _page(
+        title,
+        [
+            _summary(encoding, volume, segmentation, seconds),
+            _table(report.rows(means), bool(truth)),
+            *(_slices(report, plane) for plane in SLICES),
+            _maps(report, cuts),
+            _margins(report, margin),
+            _about_model(encoding),
+        ],
+    )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"The folder {folder} for the report cannot be made: {error.strerror}; name another."
+        ) from error
+    with write_atomically(folder / "overview.png") as partial:
+        partial.write_bytes(report.overview(overview_map))
+    path = folder / "index.html"
+    write_text(path, page)
+    advance(progress, steps, steps, "report written")
+    return path
+
+
+class _Report:
+    """What the sections of a report have in common: where each structure lies and how it is shown."""
+
+    def __init__(self, encoding: Encoding, segmentation: Segmentation, volume: Volume, truth: Mapping[str, np.ndarray]):
+        self.encoding = encoding
+        self.segmentation = segmentation
+        self.volume = volume
+        self.viewer = Viewer(volume, encoding.protocol.modality)
+        self.names = segmentation.names
+        self.colors = {n: color_of(n, i, encoding.vocabulary) for i, n in enumerate(self.names)}
+        self.truth = {self.resolved([name])[0]: np.asarray(mask).astype(bool) for name, mask in truth.items()}
+        self.areas = {plane: self._areas(plane) for plane in SLICES}
+        self.voxels = dict(zip(self.names, self.areas[AXIAL].sum(axis=0).tolist(), strict=True))
+        self.slices = {plane: choose_slices(self.areas[plane], count) for plane, count in SLICES.items()}
+
+    def resolved(self, names: Sequence[str]) -> list[str]:
+        """The names under which the segmentation holds them."""
+        found = (self.encoding.vocabulary.get(name) for name in names)
+        return [f.name if f and n not in self.names else n for f, n in zip(found, names, strict=True)]
+
+    def main_structures(self) -> list[str]:
+        """The largest that were found, one of each pair of sides."""
+        chosen: list[str] = []
+        for name in sorted(self.names, key=lambda n: -self.voxels[n]):
+            twin = self.encoding.vocabulary.twin(name)
+            if self.voxels[name] and len(chosen) < MAPS and (twin is None or twin.name not in chosen):
+                chosen.append(name)
+        return chosen or list(self.names[:1])
+
+    def mean_inside(self, name: str, similarity: np.ndarray) -> float | None:
+        """Mean of a similarity map where the structure was found."""
+        if name not in self.names or not self.voxels[name]:
+            return None
+        return float(similarity[self.segmentation.mask(name)].mean(dtype=np.float64))
+
+    def best_axial(self, name: str, similarity: np.ndarray) -> int:
+        """The axial slice that shows most of a structure; where it was not found, that of the highest similarity."""
+        if name in self.names and self.voxels[name]:
+            return int(self.areas[AXIAL][:, self.names.index(name)].argmax())
+        best = [self.viewer.cut(similarity, AXIAL, i).max() for i in range(self.viewer.count(AXIAL))]
+        return int(np.argmax(best))
+
+    def outlines(self, plane: Plane, index: int, only: str | None = None) -> list[Outline]:
+        """The outlines on a slice: answers first, so that the truth is drawn over them."""
+        answers = [
+            Outline(self.viewer.cut(self._layer(n), plane, index) == self.segmentation.places[n][1], self.colors[n])
+            for n in self.names
+            if only in (None, n)
+        ]
+        truths = [
+            Outline(self.viewer.cut(mask, plane, index), (255, 255, 255), dashed=True)
+            for n, mask in self.truth.items()
+            if only in (None, n)
+        ]
+        return answers + truths
+
+    def visible(self, plane: Plane, index: int) -> list[str]:
+        """The structures on a slice, the largest first."""
+        areas = dict(zip(self.names, self.areas[plane][index].tolist(), strict=True))
+        return sorted((n for n in self.names if areas[n]), key=lambda n: -areas[n])
+
+    def rows(self, means: Mapping[str, float | None]) -> list[Row]:
+        """The table, in the order in which the structures were asked for."""
+        rows = []
+        for name in self.names:
+            known = self.encoding.vocabulary.get(name)
+            codes = tuple(c for c in (known.type, known.modifier) if c is not None) if known else ()
+            truth = self.truth.get(name)
+            rows.append(
+                Row(
+                    name=name,
+                    color=self.colors[name],
+                    voxels=self.voxels[name],
+                    volume_ml=self.voxels[name] * self.volume.voxel_volume_ml,
+                    similarity=means[name],
+                    cut_off=self._is_cut_off(name),
+                    dice=None if truth is None else dice(truth, self.segmentation.mask(name)),
+                    codes=codes,
+                )
+            )
+        return rows
+
+    def overview_slice(self, plane: Plane) -> int:
+        """The one slice of a plane that shows most."""
+        return choose_slices(self.areas[plane], 1)[0]
+
+    def overview(self, mapped: tuple[str, np.ndarray] | None) -> bytes:
+        """An axial and a coronal slice with all outlines, and a structure's similarity map on the axial one."""
+        slices = []
+        for plane in (AXIAL, CORONAL):
+            index = self.overview_slice(plane)
+            slices.append((plane, index, [o for o in self.outlines(plane, index) if not o.dashed]))
+        return draw_overview(self.viewer, slices, (AXIAL, *mapped) if mapped else None)
+
+    def _layer(self, name: str) -> np.ndarray:
+        return self.segmentation.layers[self.segmentation.places[name][0]]
+
+    def _areas(self, plane: Plane) -> np.ndarray:
+        """(slices, structures) voxels of each structure in each slice; one pass over each label map."""
+        areas = np.zeros((self.viewer.count(plane), len(self.names)), dtype=np.int64)
+        for number, layer in enumerate(self.segmentation.layers):
+            here = [i for i, n in enumerate(self.names) if self.segmentation.places[n][0] == number]
+            values = [self.segmentation.places[self.names[i]][1] for i in here]
+            areas[:, here] = self.viewer.areas(layer, plane, values)
+        return areas
+
+    def _is_cut_off(self, name: str) -> bool:
+        position = self.names.index(name)
+        return any(bool(areas[end, position]) for areas in self.areas.values() for end in (0, -1))
+
+
+def _summary(encoding: Encoding, volume: Volume, segmentation: Segmentation, seconds: float) -> str:
+    manifest, protocol = encoding.model.manifest, encoding.protocol
+    shape = " × ".join(str(n) for n in volume.shape)
+    spacing = " × ".join(f"{s:.3g}" for s in volume.spacing)
+    asked = len(segmentation.names)
+    facts = (
+        ("Model", f"{manifest.name}, version {manifest.version}"),
+        ("Read as", f"{protocol.name} ({protocol.modality.upper()})"),
+        ("Image", f"{shape} voxels of {spacing} mm"),
+        ("Asked for", f"{asked} structure{'s' if asked != 1 else ''}, answered in {_duration(seconds)}"),
+    )
+    listed = "".join(f"<div><dt>{escape(k)}</dt><dd>{escape(v)}</dd></div>" for k, v in facts)
+    notice = (
+        '<p class="notice"><strong>For research only.</strong> This is not a medical device; '
+        "nothing here may be used for diagnosis or treatment.</p>"
+    )
+    return f'<dl class="facts">{listed}</dl>{notice}'
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds < 60 else f"{int(seconds // 60)} min {int(seconds % 60)} s"
+
+
+def _table(rows: Sequence[Row], compared: bool) -> str:
+    head = ["Structure", "Volume", "Mean similarity inside"] + (["Dice"] if compared else []) + ["Code"]
+    numbers = {"Volume", "Mean similarity inside", "Dice"}
+    cells = "".join(f'<th scope="col"{_number_class(h in numbers)}>{h}</th>' for h in head)
+    body = "".join(_table_row(row, compared) for row in rows)
+    notes = []
+    if any(row.cut_off for row in rows):
+        notes.append("† reaches the edge of the image, so the volume may be of a part only.")
+    if compared:
+        notes.append("Dice: overlap with the reference segmentation, 0 to 1.")
+    note = f'<p class="note">{" ".join(notes)}</p>' if notes else ""
+    return _section(
+        "Structures",
+        f'<div class="scroll"><table><thead><tr>{cells}</tr></thead><tbody>{body}</tbody></table></div>{note}',
+    )
+
+
+def _table_row(row: Row, compared: bool) -> str:
+    found = row.voxels > 0
+    volume = f"{_milliliters(row.volume_ml)} ml{'†' if row.cut_off else ''}" if found else "not found"
+    similarity = "–" if row.similarity is None else f"{row.similarity:.2f}"
+    codes = "<br>".join(f"<code>{escape(c.scheme)} {escape(c.value)}</code> {escape(c.meaning)}" for c in row.codes)
+    cells = [
+        f'<th scope="row">{_swatch(row.color)}{escape(row.name)}</th>',
+        f'<td class="number">{volume}</td>',
+        f'<td class="number">{similarity}</td>',
+    ]
+    if compared:
+        cells.append(f'<td class="number">{"–" if row.dice is None else f"{row.dice:.3f}"}</td>')
+    cells.append(f'<td class="codes">{codes or "–"}</td>')
+    start = "<tr>" if found else '<tr class="absent">'
+    return f"{start}{''.join(cells)}</tr>"
+
+
+def _milliliters(volume: float) -> str:
+    """Three figures, as far as a decimal of a milliliter says something."""
+    return f"{volume:.0f}" if volume >= 100 else f"{volume:.1f}" if volume >= 1 else f"{volume:.2f}"
+
+
+def _slices(report: _Report, plane: Plane) -> str:
+    figures = []
+    for index in report.slices[plane]:
+        png = draw_slice(report.viewer, plane, index, report.outlines(plane, index))
+        names = report.visible(plane, index)
+        position = f"slice {index + 1} of {report.viewer.count(plane)}"
+        caption = f"{position}{': ' if names else ''}{_legend(report, names)}"
+        shown = ", ".join(names) or "no structure"
+        figures.append(_figure(png, f"{plane.name} {position} with the outlines of {shown}", caption))
+    dashed = " Dashed: the reference." if report.truth else ""
+    return _section(plane.name.capitalize(), f'<div class="row">{"".join(figures)}</div>', dashed)
+
+
+def _maps(report: _Report, cuts: Mapping[str, tuple[int, np.ndarray]]) -> str:
+    figures = []
+    for name, (index, values) in cuts.items():
+        outlines = report.outlines(AXIAL, index, only=name)
+        png = draw_similarity(report.viewer, AXIAL, index, values, name, outlines)
+        figures.append(_figure(png, f"similarity of an axial slice with {name}", _legend(report, [name]), "wide"))
+    said = (
+        " The cosine between each voxel's feature and the structure's prototype: red resembles it, white has nothing "
+        "to do with it, blue is its opposite. The line is the structure's outline."
+    )
+    return _section("Similarity maps", f'<div class="row">{"".join(figures)}</div>', said)
+
+
+def _margins(report: _Report, margin: np.ndarray) -> str:
+    figures = []
+    for plane in (AXIAL, CORONAL):
+        index = report.overview_slice(plane)
+        values = report.viewer.cut(margin, plane, index)
+        png = draw_margin(report.viewer, plane, index, values, report.outlines(plane, index))
+        figures.append(_figure(png, f"{plane.name} margin map", "", "wide"))
+    said = (
+        " How far the best structure leads over the second: where it is bright the model is unsure; look there first."
+    )
+    return _section("Margin", f'<div class="row">{"".join(figures)}</div>', said)
+
+
+def _about_model(encoding: Encoding) -> str:
+    manifest = encoding.model.manifest
+    from_text = sum(entry["source"] == "text" for entry in manifest.prototypes)
+    protocols = "; ".join(f"{p.name} ({p.modality.upper()})" for p in manifest.protocols)
+    facts = [
+        ("Name", f"{manifest.name}, version {manifest.version}, made on {manifest.created}"),
+        ("Licence of the weights", manifest.licence),
+        ("Reads", protocols),
+        ("Knows", f"{len(manifest.structures)} structures"),
+        ("Prototypes", f"{from_text} from text, {len(manifest.prototypes) - from_text} code directions"),
+        ("Weights (SHA-256)", manifest.weights_sha256[:16] or "not stated"),
+        ("Made with", f"CFSegmenter {__version__}"),
+    ]
+    if manifest.parent:
+        facts.insert(1, ("Updated from", f"version {manifest.parent}"))
+    sources = "".join(
+        f"<li>{escape(s.name)}: {s.training_cases} training cases, {escape(s.modality.upper())}, "
+        f"{escape(s.licence)}</li>"
+        for s in manifest.sources
+    )
+    listed = "".join(f"<div><dt>{escape(k)}</dt><dd>{escape(v)}</dd></div>" for k, v in facts)
+    learned = f"<h3>Learned from</h3><ul>{sources}</ul>" if sources else ""
+    return _section("The model", f'<dl class="facts small">{listed}</dl>{learned}')
+
+
+def _legend(report: _Report, names: Sequence[str]) -> str:
+    return " ".join(
+        f'<span class="entry">{_swatch(report.colors[n]) if n in report.colors else ""}{escape(n)}</span>'
+        for n in names
+    )
+
+
+def _swatch(color: Color) -> str:
+    return f'<span class="swatch" style="background:rgb({color[0]},{color[1]},{color[2]})"></span>'
+
+
+def _number_class(is_number: bool) -> str:
+    return ' class="number"' if is_number else ""
+
+
+def _section(heading: str, body: str, said: str = "") -> str:
+    note = f'<p class="note">{said.strip()}</p>' if said else ""
+    return f"<section><h2>{escape(heading)}</h2>{note}{body}</section>"
+
+
+def _figure(png: bytes, alt: str, caption: str, kind: str = "") -> str:
+    width, height = (int.from_bytes(png[at : at + 4], "big") for at in (16, 20))  # from the header of a PNG
+    source = f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}"
+    written = f"<figcaption>{caption}</figcaption>" if caption else ""
+    return (
+        f'<figure class="{kind}" style="--ratio:{width / height:.4f}"><img src="{source}" '
+        f'width="{width}" height="{height}" alt="{escape(alt)}">{written}</figure>'
+    )
+
+
+def _page(title: str, sections: Sequence[str]) -> str:
+    return "".join(_lines(title, sections))
+
+
+def _lines(title: str, sections: Sequence[str]) -> Iterator[str]:
+    yield '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+    yield '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+    yield f"<title>{escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n<main>\n"
+    yield f"<h1>{escape(title)}</h1>\n"
+    for section in sections:
+        yield section + "\n"
+    yield "</main>\n</body>\n</html>\n"
+
+
+_STYLE = """
+:root { color-scheme: light dark; --paper: #ffffff; --ink: #1b1d21; --soft: #5d6470; --line: #e1e4e9; --card: #f6f7f9;
+  --warn: #fff6e0; --warn-line: #e5b94a; }
+@media (prefers-color-scheme: dark) { :root { --paper: #16181c; --ink: #e8eaed; --soft: #a0a7b3; --line: #31353d;
+  --card: #1e2126; --warn: #2e2816; --warn-line: #a8842a; } }
+* { box-sizing: border-box; }
+body { margin: 0; background: var(--paper); color: var(--ink);
+  font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; }
+main { max-width: 1180px; margin: 0 auto; padding: 40px 24px 64px; }
+h1 { font-size: 1.9rem; line-height: 1.2; margin: 0 0 20px; letter-spacing: -0.01em; overflow-wrap: anywhere; }
+h2 { font-size: 1.2rem; margin: 40px 0 8px; }
+h3 { font-size: 1rem; margin: 20px 0 4px; }
+ul { margin: 0; padding-left: 1.2em; font-size: 0.9rem; }
+.facts { display: grid; grid-template-columns: repeat(auto-fit, minmax(230px, 1fr)); gap: 12px 28px; margin: 0; }
+.facts dt { color: var(--soft); font-size: 0.8rem; }
+.facts dd { margin: 0; overflow-wrap: anywhere; }
+.facts.small { font-size: 0.9rem; }
+.notice { margin: 20px 0 0; padding: 10px 14px; border-left: 4px solid var(--warn-line); background: var(--warn);
+  border-radius: 4px; }
+.note { color: var(--soft); font-size: 0.9rem; margin: 4px 0 12px; max-width: 75ch; }
+.scroll { overflow-x: auto; }
+table { border-collapse: collapse; width: 100%; font-size: 0.95rem; }
+th, td { text-align: left; padding: 7px 14px 7px 0; border-bottom: 1px solid var(--line); vertical-align: baseline; }
+thead th { color: var(--soft); font-weight: 500; font-size: 0.8rem; }
+tbody th { font-weight: 500; white-space: nowrap; }
+.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; padding-right: 28px; }
+.codes { font-size: 0.85rem; color: var(--soft); }
+code { font: 0.95em ui-monospace, "SF Mono", Menlo, Consolas, monospace; }
+.absent th, .absent td { color: var(--soft); }
+.swatch { display: inline-block; width: 0.8em; height: 0.8em; border-radius: 3px; margin-right: 0.5em;
+  box-shadow: inset 0 0 0 1px rgba(128, 128, 128, 0.6); vertical-align: -0.05em; }
+.row { display: flex; flex-wrap: wrap; gap: 16px; align-items: flex-start; }
+figure { margin: 0; padding: 0; width: min(100%, calc(350px * var(--ratio)), 560px);
+  border-radius: 8px; overflow: hidden; background: var(--card); }
+figure.wide { width: min(100%, calc(330px * var(--ratio)), 1132px); }
+img { display: block; width: 100%; height: auto; background: #101214; }
+figcaption { padding: 8px 12px 10px; font-size: 0.85rem; color: var(--soft); }
+.entry { display: inline-block; margin-right: 0.6em; color: var(--ink); white-space: nowrap; }
+.entry .swatch { margin-right: 0.35em; }
+@media print { main { max-width: none; padding: 0; } figure, tr { break-inside: avoid; } h2 { break-after: avoid; }
+  * { print-color-adjust: exact; -webkit-print-color-adjust: exact; } }
+"""
