@@ -4,6 +4,7 @@ PYTHON ?=
 IMAGE ?=
 OUT ?= demo
 TORCH_INDEX ?=
+DATA ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -17,16 +18,17 @@ TEST_THREADS := $(shell [ $(CORES) -lt 4 ] && echo $(CORES) || echo 4)
 # An interpreter counts only when it runs (a pyenv shim may not) and can make an environment (Debian splits that off).
 USABLE := import sys, venv, ensurepip; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))
 
-export PYTHON IMAGE OUT TORCH_INDEX
+export PYTHON IMAGE OUT TORCH_INDEX DATA
 
-.PHONY: help install demo test bench lint format clean
+.PHONY: help install demo test bench train lint format clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make demo              segment a drawn abdomen with the shipped model; the report is demo/index.html"
 	@echo "make demo IMAGE=path   the same for an image of yours (NIfTI, NRRD, MHA or a DICOM folder)"
 	@echo "make test              run the tests"
-	@echo "make bench             measure speed and memory"
+	@echo "make bench             measure speed and memory; tables in Testing/Benchmarks/results"
+	@echo "make train DATA=path   train the shipped model again from the folder of its sources"
 	@echo "make lint              check the style of the code;  make format  corrects it"
 	@echo "make install           only prepare .venv;  make clean  removes it"
 	@echo ""
@@ -44,7 +46,18 @@ test: $(STAMP)
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-$(TEST_THREADS)} $(BIN)/python -m pytest -q
 
 bench: $(STAMP)
-	$(BIN)/python -m pytest -q -s -m benchmark
+	$(BIN)/python -m Testing.Benchmarks.bench_training_step
+	$(BIN)/python -m Testing.Benchmarks.bench_encoding
+
+# The recorded command behind Resources/Models/general; given again after a stop it goes on where it was.
+SOURCES := msd_hippocampus oasis_brain_t1 chaos_mr_t2 acdc_cine_mr openkbp_hn_ct
+train: $(STAMP)
+	@[ -n "$$DATA" ] || { echo "Name the folder of the sources: make train DATA=path" >&2; exit 2; }
+	[ -f runs/phantom/dataset.json ] || \
+	  $(BIN)/cfsegmenter phantom --out runs/phantom --training 24 --validation 2 --seed 0
+	$(BIN)/cfsegmenter train --name general --licence "CC BY-NC-SA 4.0" --out runs/general \
+	  --settings Resources/Training/general.json \
+	  $(foreach source,$(SOURCES),--cases "$$DATA/$(source)/dataset.json") --cases runs/phantom/dataset.json
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -1,0 +1,169 @@
+"""What does it cost to annotate only half? Train on the same scans, completely and incompletely annotated.
+
+    python -m Testing.Benchmarks.incomplete_annotation --data ../shared/data --out runs/incomplete
+
+Both trainings see the same hippocampus scans with the same settings. In one every case has both parts drawn. In the
+other half of the subjects have only the anterior part drawn and the other half only the posterior part, so that every
+case says nothing about one of the two structures. Both models are scored on all validation cases.
+
+A training that was stopped goes on where it was; a finished one is not repeated.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import typer
+
+from CFSegmenterLib.cases import Case, CaseList, read_case_lists
+from CFSegmenterLib.evaluation import evaluate_cases, summarize
+from CFSegmenterLib.progress import Progress, silent
+from CFSegmenterLib.segmenter import Segmenter
+from CFSegmenterLib.settings import BackboneSettings, SourceSettings, TrainingSettings
+from CFSegmenterLib.training import Trainer, plan_training
+from Testing.Benchmarks.measure import RESULTS, environment, markdown_table, write_json, write_table
+
+SOURCE = "msd_hippocampus"
+CELLS = ("complete", "incomplete")
+
+
+def halved(cases: CaseList, seed: int = 0) -> CaseList:
+    """The same cases, where each training subject has only one structure annotated, as many subjects for each."""
+    subjects = sorted({case.subject for case in cases.of("training")})
+    drawn = np.random.default_rng(seed).permutation(len(subjects))
+    only = {subjects[s]: cases.structures[rank % len(cases.structures)] for rank, s in enumerate(drawn)}
+    return replace(
+        cases,
+        cases=tuple(
+            replace(case, annotated=(only[case.subject],)) if case.split == "training" else case for case in cases.cases
+        ),
+    )
+
+
+def settings_for(iterations: int, seed: int, compiled: bool, source: str = SOURCE) -> TrainingSettings:
+    """The settings of both trainings."""
+    own = SourceSettings(protocol="hippocampus MR T1", spacing=(1, 1, 1), patch=(32, 48, 32), mirror=True)
+    return TrainingSettings(
+        sources={source: own},
+        backbone=BackboneSettings(options={"filters": [32, 48, 96, 128]}),
+        iterations=iterations,
+        patches_per_step=2,
+        learning_rate=2e-3,
+        seed=seed,
+        validation_cases=0,
+        checkpoint_minutes=2,
+        compile=compiled,
+    )
+
+
+def run_cell(
+    cell: str, cases: CaseList, settings: TrainingSettings, folder: Path, progress: Progress = silent
+) -> dict[str, Any]:
+    """Train and score one cell, or read what it gave before.
+
+    Raises:
+        UserError: `folder` holds a training with other settings.
+    """
+    result = folder / "result.json"
+    if result.exists():
+        said = json.loads(result.read_text(encoding="utf-8"))
+        if said["settings"] == settings.model_dump(mode="json"):
+            return said
+    used = halved(cases) if cell == "incomplete" else cases
+    trainer = Trainer(plan_training([used], settings, name=cell, licence=cases.licence), folder, progress=progress)
+    started = time.process_time()
+    trainer.train(progress)
+    spent = time.process_time() - started
+    said = {
+        "cell": cell,
+        "seed": settings.seed,
+        "annotations": annotations(used.of("training")),
+        "scores": scores(Segmenter.load(folder / "last"), cases.of("validation")),
+        "training_hours": trainer.seconds / 3600,
+        "cpu_seconds_since_last_start": spent,
+        "settings": settings.model_dump(mode="json"),
+        "environment": environment(),
+    }
+    write_json(result, said)
+    return said
+
+
+def annotations(cases: Sequence[Case]) -> dict[str, Any]:
+    """How much was annotated, in numbers."""
+    names = dict.fromkeys(name for case in cases for name in case.values.values())
+    return {
+        "subjects": len({case.subject for case in cases}),
+        "cases": len(cases),
+        "cases_with": {name: sum(name in case.annotated for case in cases) for name in names},
+    }
+
+
+def scores(segmenter: Segmenter, cases: Sequence[Case]) -> dict[str, Any]:
+    """Mean Dice per structure and over structures, and the Dice of every case, which a paired comparison needs."""
+    found = evaluate_cases(segmenter, cases, distances=False)
+    rows = summarize(found)["structures"]
+    return {
+        "cases": len(cases),
+        "dice": {row["structure"]: row["dice"] for row in rows},
+        "mean": float(np.mean([row["dice"] for row in rows])),
+        "by_case": {row["structure"]: [s.dice for s in found if s.structure == row["structure"]] for row in rows},
+    }
+
+
+def table(results: Sequence[dict[str, Any]]) -> str:
+    """Markdown: a row a training, and a row of differences in Dice points for every seed that has both cells."""
+    names = list(results[0]["scores"]["dice"])
+    rows = []
+    for seed in dict.fromkeys(r["seed"] for r in results):
+        by_cell = {r["cell"]: r for r in results if r["seed"] == seed}
+        for cell, r in by_cell.items():
+            dice = [r["scores"]["dice"][name] for name in names] + [r["scores"]["mean"]]
+            with_each = ", ".join(str(n) for n in r["annotations"]["cases_with"].values())
+            said = f"{r['annotations']['cases']} ({with_each})"
+            rows.append([f"{cell}, seed {seed}", said, *(f"{value:.3f}" for value in dice)])
+        if by_cell.keys() >= set(CELLS):
+            complete, incomplete = (by_cell[cell]["scores"] for cell in CELLS)
+            gaps = [incomplete["dice"][name] - complete["dice"][name] for name in names]
+            gaps.append(incomplete["mean"] - complete["mean"])
+            rows.append(["incomplete - complete, points", "", *(f"{100 * gap:+.1f}" for gap in gaps)])
+    return markdown_table(["annotation", f"training cases ({' / '.join(names)})", *names, "mean"], rows)
+
+
+def main(
+    data: Annotated[Path, typer.Option(help="Folder that holds msd_hippocampus/dataset.json.")],
+    out: Annotated[Path, typer.Option(help="Where trainings and results go.")] = Path("runs/incomplete"),
+    iterations: int = 1200,
+    threads: int = 1,
+    results: Annotated[Path, typer.Option(help="Folder for the table and what it was made of.")] = RESULTS,
+    seed: Annotated[list[int], typer.Option(help="One pair of trainings for each.")] = [1],  # noqa: B006 - typer reads it
+    compiled: Annotated[bool, typer.Option("--compile/--no-compile", help="Needs a C++ compiler; faster.")] = True,
+) -> None:
+    """Train each cell in turn, score it on all validation cases, and write the table."""
+    torch.set_num_threads(threads)
+    (cases,) = read_case_lists([data / SOURCE / "dataset.json"])
+    measured = []
+    for each in seed:
+        for cell in CELLS:
+            typer.echo(f"{cell}, seed {each}")
+            settings = settings_for(iterations, each, compiled)
+            measured.append(run_cell(cell, cases, settings, out / f"{cell}-seed{each}", _say))
+    write_json(results / "incomplete_annotation.json", measured)
+    write_table(results / "incomplete_annotation.md", table(measured), measured[-1]["environment"])
+    typer.echo(table(measured))
+
+
+def _say(done: int, total: int, message: str) -> bool:
+    if done % 50 == 0:
+        typer.echo(f"  {done} of {total}: {message}")
+    return True
+
+
+if __name__ == "__main__":
+    typer.run(main)
