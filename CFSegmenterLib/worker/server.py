@@ -1,0 +1,300 @@
+"""The worker's side: takes requests from standard input, one at a time, and answers on standard output.
+
+A request has an `id` and a `verb`; it is followed by any number of `progress` events and exactly one `answer`, `error`
+or `cancelled`. `cancel` is heard while another request runs. When the input ends, the parent is gone, and so is the
+worker, whatever it was doing.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from .. import __version__
+from ..errors import Cancelled, UserError
+from .encodings import EncodingCache, EncodingGone
+from .framing import Frame, FrameDecoder, FramingError, encode_frame
+
+PROTOCOL = 1
+CHUNK = 1 << 20
+PROGRESS_SECONDS = 0.1
+"""Progress is reported at most this often: the listener has a screen to draw."""
+
+Answer = tuple[dict[str, Any], dict[str, np.ndarray]]
+
+
+@dataclass
+class Session:
+    """What the worker holds between requests."""
+
+    encodings: EncodingCache
+    device: str = "auto"
+    segmenter: Any = None
+    folder: str | None = None
+
+
+class Server:
+    """A Server answers the requests of one parent."""
+
+    def __init__(self, requests: BinaryIO, answers: BinaryIO, *, memory_limit: int, device: str = "auto"):
+        """
+        Args:
+            requests, answers: binary streams; nothing else may write to `answers`.
+            memory_limit: bytes of encodings to keep.
+            device: for requests that name none.
+        """
+        self._requests = requests
+        self._answers = answers
+        self._session = Session(EncodingCache(memory_limit), device)
+        self._waiting: queue.SimpleQueue[Frame | None] = queue.SimpleQueue()
+        self._cancelled: set[int] = set()
+        self._writing = threading.Lock()
+        self._busy = False
+
+    def serve(self) -> None:
+        """Answer until `shutdown` or the end of the input."""
+        threading.Thread(target=self._listen, name="requests", daemon=True).start()
+        while (frame := self._waiting.get()) is not None:
+            self._busy = True
+            stop = self._answer(frame)
+            self._busy = False
+            if stop:
+                return
+
+    def _listen(self) -> None:
+        decoder = FrameDecoder()
+        try:
+            while data := self._requests.read1(CHUNK):
+                for frame in decoder.feed(data):
+                    if frame.message.get("verb") == "cancel":
+                        self._cancelled.add(frame.message.get("target", -1))
+                        self._send({"id": frame.message.get("id"), "event": "answer"})
+                    else:
+                        self._waiting.put(frame)
+        except (FramingError, OSError, ValueError) as error:
+            self._send({"id": None, "event": "error", "message": f"The connection is broken: {error}"})
+        if self._busy:
+            # Nobody is left to answer to; a pass through the network would go on for minutes.
+            os._exit(0)
+        self._waiting.put(None)
+
+    def _answer(self, frame: Frame) -> bool:
+        """Handle one request; True ends the worker."""
+        number, verb = frame.message.get("id"), frame.message.get("verb")
+        if number in self._cancelled:
+            self._cancelled.discard(number)
+            self._send({"id": number, "event": "cancelled"})
+            return False
+        if verb == "shutdown":
+            self._send({"id": number, "event": "answer"})
+            return True
+        try:
+            handle = VERBS.get(verb)
+            if handle is None:
+                raise UserError(f"The worker does not know the request '{verb}'; both sides must be of one version.")
+            message, arrays = handle(self._session, frame, _Reporter(self, number))
+            self._send({**message, "id": number, "event": "answer"}, arrays)
+        except Cancelled:
+            self._send({"id": number, "event": "cancelled"})
+        except UserError as error:
+            gone = isinstance(error, EncodingGone)
+            self._send({"id": number, "event": "error", "message": str(error), "gone": gone})
+        except MemoryError:
+            self._send({"id": number, "event": "error", "message": _NO_MEMORY, "gone": False})
+        except Exception as error:
+            traceback.print_exc(file=sys.stderr)
+            sentence = f"The worker met a defect ({type(error).__name__}); its log has the details."
+            self._send({"id": number, "event": "error", "message": sentence, "gone": False})
+        finally:
+            self._cancelled.discard(number)
+        return False
+
+    def is_cancelled(self, number: int) -> bool:
+        """Whether request `number` is no longer wanted."""
+        return number in self._cancelled
+
+    def _send(self, message: Mapping[str, Any], arrays: Mapping[str, np.ndarray] | None = None) -> None:
+        try:
+            with self._writing:
+                for piece in encode_frame(message, arrays):
+                    self._answers.write(piece)
+                self._answers.flush()
+        except (BrokenPipeError, OSError):
+            os._exit(0)
+
+    def send_progress(self, number: int, done: int, total: int, what: str, seconds_left: float | None) -> None:
+        """One progress event."""
+        event = {"done": done, "total": total, "what": what, "seconds_left": seconds_left}
+        self._send({"id": number, "event": "progress", **event})
+
+
+class _Reporter:
+    """The progress callback of one request: counts the time, and asks whether the request is still wanted."""
+
+    def __init__(self, server: Server, number: int):
+        self._server, self._number = server, number
+        self._started = self._told = time.monotonic()
+        self._what = ""
+
+    def __call__(self, done: int, total: int, message: str) -> bool:
+        now = time.monotonic()
+        what = message.split(" ")[0]
+        if what != self._what:  # another phase: the time of the one before says nothing about this one
+            self._what, self._started = what, now
+        elif now - self._told < PROGRESS_SECONDS and done < total:
+            return not self._server.is_cancelled(self._number)
+        left = (now - self._started) / done * (total - done) if done else None
+        self._told = now
+        self._server.send_progress(self._number, done, total, message, left)
+        return not self._server.is_cancelled(self._number)
+
+
+_NO_MEMORY = "There is too little memory for this volume; close other programs, or crop the volume."
+
+
+def _hello(session: Session, frame: Frame, progress: Callable) -> Answer:
+    """Who speaks: versions, and what this machine has."""
+    import psutil
+    import torch
+
+    from ..precision import choose_device, choose_precision
+
+    asked = frame.message.get("protocol")
+    if asked != PROTOCOL:
+        raise UserError(
+            f"The worker speaks protocol {PROTOCOL}, the other side {asked}; install the same version of CFSegmenter "
+            "on both sides."
+        )
+    device = choose_device(session.device)
+    return {
+        "protocol": PROTOCOL,
+        "version": __version__,
+        "device": device.type,
+        "precision": choose_precision(device),
+        "memory_free": psutil.virtual_memory().available,
+        "torch": torch.__version__,
+    }, {}
+
+
+def _models(session: Session, frame: Frame, progress: Callable) -> Answer:
+    """The shipped models and those in the folder asked for, each with its manifest."""
+    from ..catalogue import models_in, shipped_models
+    from ..model import read_manifest
+
+    folder = frame.message.get("folder")
+    found = (*shipped_models(), *(models_in(folder) if folder else ()))
+    return {"models": [{"folder": str(f), "manifest": read_manifest(f).model_dump(mode="json")} for f in found]}, {}
+
+
+def _encode(session: Session, frame: Frame, progress: Callable) -> Answer:
+    """Encode the array `image` (I, J, K) with `affine` under `key`; an encoding that is there already is kept."""
+    from ..volume import Volume
+
+    message = frame.message
+    segmenter = _segmenter(session, message["model"], message.get("device", session.device))
+    key = str(message["key"])
+    if key not in session.encodings:
+        affine = np.asarray(message["affine"], dtype=np.float64)
+        volume = Volume.checked(frame.arrays["image"], affine, message.get("modality"))
+        encoding = segmenter.encode(volume, protocol=message.get("protocol_name"), progress=progress)
+        session.encodings.put(key, encoding)
+    encoding = session.encodings.get(key)
+    return {"key": key, "protocol_name": encoding.protocol.name, "structures": list(encoding.structures)}, {}
+
+
+def _similarity(session: Session, frame: Frame, progress: Callable) -> Answer:
+    encoding = session.encodings.get(str(frame.message["key"]))
+    return {}, {"map": encoding.similarity(_structure(frame))}
+
+
+def _segment(session: Session, frame: Frame, progress: Callable) -> Answer:
+    encoding = session.encodings.get(str(frame.message["key"]))
+    found = encoding.segment(frame.message.get("structures"), progress=progress)
+    places = [{"name": name, "layer": found.places[name][0], "value": found.places[name][1]} for name in found.names]
+    return {"places": places}, {f"layer{number}": layer for number, layer in enumerate(found.layers)}
+
+
+def _margin(session: Session, frame: Frame, progress: Callable) -> Answer:
+    encoding = session.encodings.get(str(frame.message["key"]))
+    return {}, {"map": encoding.margin(progress=progress)}
+
+
+def _best(session: Session, frame: Frame, progress: Callable) -> Answer:
+    encoding = session.encodings.get(str(frame.message["key"]))
+    return {"names": list(encoding.model.bank.names)}, {"map": encoding.best(progress=progress)}
+
+
+def _probe(session: Session, frame: Frame, progress: Callable) -> Answer:
+    """What is at the point `ras`, and the direction to ask for it by."""
+    encoding = session.encodings.get(str(frame.message["key"]))
+    probe = encoding.probe(frame.message["ras"])
+    return {"ranked": [[name, value] for name, value in probe.ranked]}, _query_arrays(probe.query)
+
+
+def _prototype(session: Session, frame: Frame, progress: Callable) -> Answer:
+    """The direction of the painted array `mask`."""
+    encoding = session.encodings.get(str(frame.message["key"]))
+    query = encoding.prototype_from(frame.arrays["mask"], frame.message.get("name", "painted example"))
+    return {"name": query.name}, _query_arrays(query)
+
+
+VERBS: dict[str, Callable[[Session, Frame, Callable], Answer]] = {
+    "hello": _hello,
+    "models": _models,
+    "encode": _encode,
+    "similarity": _similarity,
+    "segment": _segment,
+    "margin": _margin,
+    "best": _best,
+    "probe": _probe,
+    "prototype": _prototype,
+}
+
+
+def _segmenter(session: Session, folder: str, device: str):
+    """The segmenter of a model folder; another model than before takes the old one's encodings with it."""
+    from ..segmenter import Segmenter
+
+    wanted = str(Path(folder).resolve())
+    if session.segmenter is None or session.folder != wanted or session.device != device:
+        session.segmenter, session.folder = None, None
+        session.encodings.clear()
+        session.segmenter = Segmenter.load(wanted, device)
+        session.folder, session.device = wanted, device
+    return session.segmenter
+
+
+def _structure(frame: Frame):
+    """What a request compares with: the name of a structure, or the arrays of a query."""
+    from ..encoding import Query
+
+    if "vector" in frame.arrays:
+        return Query(frame.message.get("name", "query"), frame.arrays["embedding"], frame.arrays["vector"])
+    return frame.message["structure"]
+
+
+def _query_arrays(query: Any) -> dict[str, np.ndarray]:
+    return {"embedding": query.embedding, "vector": query.vector}
+
+
+def run(device: str = "auto", memory_limit: int | None = None) -> None:
+    """Serve the process that started this one, until it lets go.
+
+    Standard output belongs to the protocol: whatever else writes to it, in Python or below, is sent to standard error.
+    """
+    import psutil
+
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    limit = memory_limit or psutil.virtual_memory().total // 4
+    Server(sys.stdin.buffer, answers, memory_limit=limit, device=device).serve()
