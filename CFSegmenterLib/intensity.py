@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class WindowRule(BaseModel):
@@ -15,6 +15,12 @@ class WindowRule(BaseModel):
     kind: Literal["window"] = "window"
     low: float
     high: float
+
+    @model_validator(mode="after")
+    def _has_a_width(self) -> WindowRule:
+        if not self.low < self.high:
+            raise ValueError("the window's low must lie below its high")
+        return self
 
     def apply(self, array: np.ndarray) -> np.ndarray:
         """(I, J, K) any real dtype -> float32 of the same shape, in -2..2."""
@@ -34,8 +40,8 @@ class ForegroundZScoreRule(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     kind: Literal["foreground-zscore"] = "foreground-zscore"
-    upper: float = 99.5
-    limit: float = 5.0
+    upper: float = Field(default=99.5, gt=0, le=100)
+    limit: float = Field(default=5.0, gt=0)
 
     def apply(self, array: np.ndarray) -> np.ndarray:
         """(I, J, K) any real dtype -> float32 of the same shape, in -limit..limit."""
@@ -45,8 +51,10 @@ class ForegroundZScoreRule(BaseModel):
         foreground = scaled[scaled > low + 0.1 * (high - low)]
         if foreground.size == 0:
             foreground = scaled.ravel()
-        scaled -= foreground.mean()
-        scaled /= max(float(foreground.std()), 1e-6)
+        # In float64, so that neither the order of the voxels nor very large values show in the result.
+        mean, deviation = float(foreground.mean(dtype=np.float64)), float(foreground.std(dtype=np.float64))
+        scaled -= mean
+        scaled /= max(deviation, 1e-6)
         return np.clip(scaled, -self.limit, self.limit, out=scaled)
 
 
