@@ -89,12 +89,18 @@ def load_checkpoint(path: Path, state: TrainingState) -> None:
             load_weights(module, _under(tensors, name))
     except (OSError, SafetensorError, ValueError) as error:
         raise UserError(f"The checkpoint {path} does not fit this training: {error}.") from error
+    parameters = [parameter for group in state.optimizer.param_groups for parameter in group["params"]]
     moments: dict[int, dict[str, torch.Tensor]] = {}
     for name, tensor in _under(tensors, "optimizer").items():
         index, _, key = name.partition(".")
-        moments.setdefault(int(index), {})[key] = tensor
+        moments.setdefault(int(index), {})[key] = _laid_out_as(parameters[int(index)], tensor)
     groups = state.optimizer.state_dict()["param_groups"]
     state.optimizer.load_state_dict({"state": moments, "param_groups": groups})
+
+
+def _laid_out_as(parameter: torch.Tensor, moment: torch.Tensor) -> torch.Tensor:
+    """A moment in the memory layout of its parameter: fused optimizers walk through both in the order of memory."""
+    return torch.empty_like(parameter).copy_(moment) if moment.shape == parameter.shape else moment
 
 
 def _under(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:

@@ -6,6 +6,7 @@ a patch's source annotates, U the background and every structure that may hide b
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -98,7 +99,7 @@ def first_stage_loss(
     if bool(annotation.excluded[annotation.annotated].any()):
         logits = logits.masked_fill(annotation.excluded[labels], -torch.inf)
     log_q = torch.log_softmax(logits, dim=1)
-    hidden = torch.logsumexp(log_q[:, annotation.ambiguous], dim=1)
+    hidden = hidden_log_probability(log_q, annotation.ambiguous, settings.hidden)
     target = torch.where(labels == 0, hidden, log_q.gather(1, labels[:, None])[:, 0])
     weights = balancing_weights(labels, settings.balance) if settings.balance else None
     focal = focal_term(target, settings.gamma, weights)
@@ -109,6 +110,15 @@ def first_stage_loss(
     weight = settings.entropy if bool(annotation.annotated.any()) else settings.entropy_unannotated
     total = focal + settings.dice * dice + weight * entropy
     return LossTerms(total, focal, dice, entropy)
+
+
+def hidden_log_probability(log_q: Tensor, ambiguous: Tensor, weight: float = 1.0) -> Tensor:
+    """(N, K + 1) log q, (K + 1,) bool U -> (N,) log Q_U, in which each structure of U counts `weight` times."""
+    if weight == 1.0:
+        return torch.logsumexp(log_q[:, ambiguous], dim=1)
+    weights = torch.full((log_q.shape[1],), math.log(weight), device=log_q.device)
+    weights[0] = 0.0
+    return torch.logsumexp(log_q[:, ambiguous] + weights[ambiguous], dim=1)
 
 
 def focal_term(log_probability: Tensor, gamma: float, weights: Tensor | None = None) -> Tensor:

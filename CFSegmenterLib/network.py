@@ -17,7 +17,10 @@ EPSILON = {torch.float32: 1e-6, torch.float64: 1e-12}
 """Keeps a feature of length 0 from being divided by it, and the Cholesky factor from failing, in each precision."""
 
 
-def _dynunet(features: int, filters: tuple[int, ...] = (32, 48, 96, 128, 160), residual: bool = False) -> tuple[nn.Module, int]:
+Backbone = tuple[nn.Module, int]
+
+
+def _dynunet(features: int, filters: tuple[int, ...] = (32, 48, 96, 128, 160), residual: bool = False) -> Backbone:
     from monai.networks.nets import DynUNet
 
     levels = len(filters)
@@ -36,7 +39,7 @@ def _dynunet(features: int, filters: tuple[int, ...] = (32, 48, 96, 128, 160), r
     return network, 2 ** (levels - 1)
 
 
-def _segresnet(features: int, init_filters: int = 16, blocks_down: tuple[int, ...] = (1, 2, 2, 4)) -> tuple[nn.Module, int]:
+def _segresnet(features: int, init_filters: int = 16, blocks_down: tuple[int, ...] = (1, 2, 2, 4)) -> Backbone:
     from monai.networks.nets import SegResNet
 
     network = SegResNet(
@@ -50,7 +53,7 @@ def _segresnet(features: int, init_filters: int = 16, blocks_down: tuple[int, ..
     return network, 2 ** (len(blocks_down) - 1)
 
 
-def _unet(features: int, channels: tuple[int, ...] = (32, 64, 128, 192), residual_units: int = 2) -> tuple[nn.Module, int]:
+def _unet(features: int, channels: tuple[int, ...] = (32, 64, 128, 192), residual_units: int = 2) -> Backbone:
     from monai.networks.nets import UNet
 
     network = UNet(
@@ -66,7 +69,7 @@ def _unet(features: int, channels: tuple[int, ...] = (32, 64, 128, 192), residua
     return network, 2 ** (len(channels) - 1)
 
 
-BACKBONES: dict[str, Callable[..., tuple[nn.Module, int]]] = {
+BACKBONES: dict[str, Callable[..., Backbone]] = {
     "dynunet": _dynunet,
     "segresnet": _segresnet,
     "unet": _unet,

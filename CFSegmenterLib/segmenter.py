@@ -70,7 +70,7 @@ class Segmenter:
         Args:
             volume: any orientation and spacing.
             protocol: name of the protocol to read it with; None chooses the nearest.
-            overlap: share of a window that its neighbour covers too.
+            overlap: share of a window that its neighbour covers too, 0 up to but not 1.
             memory_limit: bytes of features kept in memory, a memory-mapped file beyond; None takes half of what is
                 free.
 
@@ -78,6 +78,8 @@ class Segmenter:
             UserError: the volume cannot be segmented by this model.
             Cancelled: as `progress` asked.
         """
+        if not 0 <= overlap < 1:
+            raise UserError(f"The overlap of windows is a share from 0 up to but not 1, not {overlap}; 0.5 is usual.")
         volume = check_volume(volume)
         chosen = choose_protocol(self.model.manifest.protocols, volume, protocol)
         grid = ModelGrid.fit(volume.shape, volume.affine, chosen.spacing)

@@ -60,6 +60,8 @@ class LossSettings(_Settings):
         gamma: exponent of the focal weight; 0 gives cross-entropy.
         balance: how much the focal term favours what is rare in a patch: a structure (or the label 0) of n voxels
             weighs n^(1 - balance). 0 is the plain mean over voxels, 1 the mean over structures.
+        hidden: probability that label 0 hides an unannotated structure, relative to the background. 1 leaves it
+            open which of them a voxel is; less prefers the background where nothing else is known.
         dice: weight of the Dice term.
         entropy: weight of the entropy of q where the patch has annotations.
         entropy_unannotated: the same for a patch whose source annotates nothing.
@@ -68,6 +70,7 @@ class LossSettings(_Settings):
     temperature: float = Field(default=0.1, gt=0)
     gamma: float = Field(default=2.0, ge=0)
     balance: float = Field(default=0.0, ge=0, le=1)
+    hidden: float = Field(default=1.0, gt=0, le=1)
     dice: float = Field(default=1.0, ge=0)
     entropy: float = Field(default=1.0, ge=0)
     entropy_unannotated: float = Field(default=3.0, ge=0)

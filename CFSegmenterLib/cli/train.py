@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..errors import Cancelled
+from ..errors import Cancelled, UserError
 from ..progress import Progress
 from . import options
 from .console import print_table, say, shown
@@ -35,6 +35,9 @@ def train(
     iterations: Annotated[
         int | None, typer.Option("--iterations", min=1, help="Instead of the settings' number.")
     ] = None,
+    initial: Annotated[
+        str | None, typer.Option("--initial", help="Start from a model of the same structures, a folder or a name.")
+    ] = None,
     device: options.Device = "auto",
     text_weights: options.TextWeights = None,
     architecture: options.Architecture = None,
@@ -42,6 +45,9 @@ def train(
     prompt: options.Prompt = None,
 ) -> None:
     """Train a model; Ctrl-C stops after a checkpoint, and the same command goes on from there."""
+    if initial is not None and text_weights is not None:
+        raise UserError("A model given with --initial brings its own prototypes; leave out --text-weights.")
+
     from ..cases import read_case_lists, structures_of
     from ..settings import read_settings
     from ..text import embed_or_none
@@ -58,11 +64,14 @@ def train(
             vectors = embed_or_none(encoder, structures_of(lists), lambda s: say(s, "yellow"), said, progress)
         embeddings = {each: (vector, said) for each, vector in vectors.items() if vector is not None}
 
+    from ..catalogue import find_model
+    from ..model import load_model
     from ..training import Trainer, plan_training
 
-    plan = plan_training(lists, chosen, name=name, licence=licence, embeddings=embeddings)
+    start = None if initial is None else load_model(find_model(initial))
+    plan = plan_training(lists, chosen, name=name, licence=licence, embeddings=embeddings, initial=start)
     command = recorded_command(
-        lists, settings, name, licence, iterations, text_weights, architecture if text_weights else None, prompt
+        lists, settings, name, licence, iterations, text_weights, architecture if text_weights else None, prompt, initial
     )
     options.made_folder(out)
     with _asked_to_end() as ending, shown("training", time_left=False, line_seconds=LINE_SECONDS) as bar:
@@ -98,6 +107,7 @@ def recorded_command(
     text_weights: str | None,
     architecture: str | None,
     prompt: str | None,
+    initial: str | None = None,
 ) -> str:
     """The command as the model remembers it: sources by name and files without folders, nothing of a patient's."""
     said = [
@@ -106,6 +116,7 @@ def recorded_command(
         ("--name", name),
         ("--licence", licence),
         ("--iterations", iterations),
+        ("--initial", Path(initial).name if initial else None),
         ("--text-weights", Path(text_weights).name if text_weights else None),
         ("--architecture", architecture),
         ("--prompt", prompt),

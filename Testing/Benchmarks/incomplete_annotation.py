@@ -26,7 +26,7 @@ from CFSegmenterLib.cases import Case, CaseList, read_case_lists
 from CFSegmenterLib.evaluation import evaluate_cases, summarize
 from CFSegmenterLib.progress import Progress, silent
 from CFSegmenterLib.segmenter import Segmenter
-from CFSegmenterLib.settings import BackboneSettings, SourceSettings, TrainingSettings
+from CFSegmenterLib.settings import BackboneSettings, LossSettings, SourceSettings, TrainingSettings
 from CFSegmenterLib.training import Trainer, plan_training
 from Testing.Benchmarks.measure import RESULTS, environment, markdown_table, write_json, write_table
 
@@ -47,15 +47,16 @@ def halved(cases: CaseList, seed: int = 0) -> CaseList:
     )
 
 
-def settings_for(iterations: int, seed: int, compiled: bool, source: str = SOURCE) -> TrainingSettings:
+def settings_for(iterations: int, seed: int, compiled: bool, entropy: float = 0.1) -> TrainingSettings:
     """The settings of both trainings."""
     own = SourceSettings(protocol="hippocampus MR T1", spacing=(1, 1, 1), patch=(32, 48, 32), mirror=True)
     return TrainingSettings(
-        sources={source: own},
+        sources={SOURCE: own},
         backbone=BackboneSettings(options={"filters": [32, 48, 96, 128]}),
         iterations=iterations,
         patches_per_step=2,
         learning_rate=2e-3,
+        loss=LossSettings(entropy=entropy, balance=0.5),
         seed=seed,
         validation_cases=0,
         checkpoint_minutes=2,
@@ -143,6 +144,7 @@ def main(
     threads: int = 1,
     results: Annotated[Path, typer.Option(help="Folder for the table and what it was made of.")] = RESULTS,
     seed: Annotated[list[int], typer.Option(help="One pair of trainings for each.")] = [1],  # noqa: B006 - typer reads it
+    entropy: Annotated[float, typer.Option(help="Weight of the entropy in the loss of both trainings.")] = 0.1,
     compiled: Annotated[bool, typer.Option("--compile/--no-compile", help="Needs a C++ compiler; faster.")] = True,
 ) -> None:
     """Train each cell in turn, score it on all validation cases, and write the table."""
@@ -152,7 +154,7 @@ def main(
     for each in seed:
         for cell in CELLS:
             typer.echo(f"{cell}, seed {each}")
-            settings = settings_for(iterations, each, compiled)
+            settings = settings_for(iterations, each, compiled, entropy)
             measured.append(run_cell(cell, cases, settings, out / f"{cell}-seed{each}", _say))
     write_json(results / "incomplete_annotation.json", measured)
     write_table(results / "incomplete_annotation.md", table(measured), measured[-1]["environment"])

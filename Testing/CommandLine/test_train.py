@@ -81,7 +81,7 @@ def test_ctrl_c_in_a_real_process_leaves_a_checkpoint_and_the_same_command_goes_
     train, a_small_source, settings, tmp_path
 ):
     said = json.loads(settings.read_text())
-    settings.write_text(json.dumps({**said, "iterations": 30}))
+    settings.write_text(json.dumps({**said, "iterations": 120}))
     assert train(out=tmp_path / "whole").exit_code == 0
     arguments = ["--cases", a_small_source, "--settings", settings, "--out", tmp_path / "run", "--device", "cpu"]
     command = [sys.executable, "-m", "CFSegmenterLib", "train", *map(str, arguments)]
@@ -95,11 +95,12 @@ def test_ctrl_c_in_a_real_process_leaves_a_checkpoint_and_the_same_command_goes_
     assert out == "" and "Stopped at step" in err and "goes on" in err and "Traceback" not in err
     assert (tmp_path / "run" / "checkpoint.safetensors").exists() and not hidden_files(tmp_path / "run")
     stopped_at = read_manifest(tmp_path / "run" / "last").training["iterations_done"]
-    assert 3 <= stopped_at < 30
+    assert 3 <= stopped_at < 120
     result = train()
-    assert result.exit_code == 0 and f"Resuming at step {stopped_at} of 30" in result.stderr
+    assert result.exit_code == 0, result.output
+    assert f"Resuming at step {stopped_at} of 120" in result.stderr
     assert weights_at(tmp_path / "run" / "last") == weights_at(tmp_path / "whole" / "last")
-    assert len((tmp_path / "run" / "log.csv").read_text().splitlines()) == 31
+    assert len((tmp_path / "run" / "log.csv").read_text().splitlines()) == 121
 
 
 def test_a_scheduler_that_ends_it_gets_a_checkpoint_too(train, settings, tmp_path):
@@ -142,6 +143,20 @@ def test_a_model_without_text_weights_is_trained_all_the_same(train, tmp_path):
     assert result.exit_code == 0, result.output
     assert "code directions" in result.stderr  # nobody allowed a download
     assert {entry["source"] for entry in read_manifest(tmp_path / "run" / "last").prototypes} == {"code"}
+
+
+def test_a_training_can_start_from_a_model(train, refused, a_model_folder, a_small_source, settings, tmp_path):
+    result = train("--iterations", 1, "--initial", a_model_folder)
+    assert result.exit_code == 0, result.output
+    manifest = read_manifest(tmp_path / "run" / "last")
+    assert manifest.training["initial"]["iterations_done"] == TINY_SETTINGS["iterations"]
+    assert manifest.training["command"].endswith("--iterations 1 --initial last")
+    first = float((tmp_path / "run" / "log.csv").read_text().splitlines()[1].split(",")[1])
+    train("--iterations", 1, out=tmp_path / "fresh")
+    fresh = float((tmp_path / "fresh" / "log.csv").read_text().splitlines()[1].split(",")[1])
+    assert first < fresh / 2  # it starts where the other one ended
+    both = ["--initial", a_model_folder, "--text-weights", "laion2b_s34b_b79k"]
+    assert "--initial" in refused("train", "--cases", a_small_source, "--out", tmp_path / "no", *both)
 
 
 def test_wrong_inputs_are_explained_before_anything_is_written(refused, a_small_source, settings, tmp_path):

@@ -70,7 +70,11 @@ def a_plain_model(names: Sequence[str] = ORGANS, features: int = 16, dimension: 
             "protocols": (a_protocol(),),
             "sources": (
                 SourceRecord(
-                    name="drawn", modality="mr-t2", licence="CC0", structures=tuple(names), training_cases=3,
+                    name="drawn",
+                    modality="mr-t2",
+                    licence="CC0",
+                    structures=tuple(names),
+                    training_cases=3,
                     validation_cases=1,
                 ),
             ),
