@@ -402,7 +402,7 @@ class Trainer:
             created=datetime.date.today().isoformat(),
             licence=plan.licence,
             prototypes=tuple(record["entries"]),
-            prototype_seed=plan.settings.seed,
+            prototype_seed=plan.bank.seed,
             backbone=plan.settings.backbone,
             dimension=plan.settings.dimension,
             temperature=plan.settings.loss.temperature,

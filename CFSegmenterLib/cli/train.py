@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -71,7 +72,17 @@ def train(
     start = None if initial is None else load_model(find_model(initial))
     plan = plan_training(lists, chosen, name=name, licence=licence, embeddings=embeddings, initial=start)
     command = recorded_command(
-        lists, settings, name, licence, iterations, text_weights, architecture if text_weights else None, prompt, initial
+        lists,
+        {
+            "--settings": settings.name if settings else None,
+            "--name": name,
+            "--licence": licence,
+            "--iterations": iterations,
+            "--initial": Path(initial).name if initial else None,
+            "--text-weights": Path(text_weights).name if text_weights else None,
+            "--architecture": architecture,
+            "--prompt": prompt,
+        },
     )
     options.made_folder(out)
     with _asked_to_end() as ending, shown("training", time_left=False, line_seconds=LINE_SECONDS) as bar:
@@ -98,30 +109,10 @@ def case_lists(said: Sequence[Path]) -> list[Path]:
     return [path / "dataset.json" if path.is_dir() else path for path in said]
 
 
-def recorded_command(
-    lists: Sequence[CaseList],
-    settings: Path | None,
-    name: str,
-    licence: str,
-    iterations: int | None,
-    text_weights: str | None,
-    architecture: str | None,
-    prompt: str | None,
-    initial: str | None = None,
-) -> str:
-    """The command as the model remembers it: sources by name and files without folders, nothing of a patient's."""
-    said = [
-        *(("--cases", each.source) for each in lists),
-        ("--settings", settings.name if settings else None),
-        ("--name", name),
-        ("--licence", licence),
-        ("--iterations", iterations),
-        ("--initial", Path(initial).name if initial else None),
-        ("--text-weights", Path(text_weights).name if text_weights else None),
-        ("--architecture", architecture),
-        ("--prompt", prompt),
-    ]
-    words = [word for option, value in said if value is not None for word in (option, str(value))]
+def recorded_command(lists: Sequence[CaseList], said: Mapping[str, object]) -> str:
+    """The command as the model remembers it: sources by name, files without folders, nothing of a patient's."""
+    words = [word for each in lists for word in ("--cases", each.source)]
+    words += [word for option, value in said.items() if value is not None for word in (option, str(value))]
     return shlex.join(["cfsegmenter", "train", *words])
 
 
@@ -144,8 +135,6 @@ def _asked_to_end() -> Iterator[threading.Event]:
 
 
 def _rank() -> int:
-    import os
-
     return int(os.environ.get("RANK", "0"))
 
 

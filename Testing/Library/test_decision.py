@@ -12,9 +12,7 @@ from CFSegmenterLib.structures import Vocabulary
 VOCABULARY = Vocabulary.load()
 EXCLUSIVE = ("background", "liver", "right kidney", "left kidney", "spleen")
 NESTED = ("background", "left hippocampus", "right hippocampus", "anterior hippocampus", "posterior hippocampus")
-MIXED = (
-    "background", "hippocampus", "left hippocampus", "liver", "anterior hippocampus", "right hippocampus", "my own lesion",
-)  # fmt: skip
+MIXED = ("background", "hippocampus", "left hippocampus", "liver", "anterior hippocampus", "my own lesion")
 
 
 def names_of(layer: Layer, names) -> tuple[set[str], set[str]]:

@@ -102,7 +102,9 @@ def test_labels_come_back_voxel_for_voxel_in_every_orientation(a_painted_model, 
 def test_what_lies_at_a_place_in_the_patient_is_labelled_there(a_painted_model, affine, spacing):
     shape = (22, 16, 14)
     grid = ModelGrid.fit(shape, affine, spacing)
-    middle = centers(shape, affine).reshape(-1, 3).mean(axis=0) + (3, -2, 4)  # not in the center: flips would show
+    middle = centers(shape, affine).reshape(-1, 3).mean(axis=0) + np.array(
+        [3, -2, 4]
+    )  # not in the center: flips would show
 
     def ball(of_shape, matrix):
         return np.linalg.norm(centers(of_shape, matrix) - middle, axis=-1) < 13
@@ -203,7 +205,7 @@ def test_a_structure_of_the_users_own_is_asked_for_by_its_own_name():
 def test_a_structure_that_was_not_taught_is_answered_with_those_that_were(a_painted_model):
     encoding, _ = an_identical_encoding(a_painted_model)
     for ask in (encoding.similarity, lambda name: encoding.segment(["liver", name])):
-        with pytest.raises(UserError, match="'painted' was not taught 'pancreas'.*it knows liver, right kidney"):
+        with pytest.raises(UserError, match=r"'painted' was not taught 'pancreas'.*it knows liver, right kidney"):
             ask("pancreas")
         with pytest.raises(UserError, match="did you mean spleen"):
             ask("spleeen")
@@ -342,7 +344,7 @@ def test_a_painted_example_is_taken_from_its_place_in_any_geometry(a_painted_mod
     shape = (24, 22, 20)
     affine = an_affine((3.0, 3.5, 4.0), order, signs, degrees=(5, 7, -11), origin=(3, -90, 14))
     grid = ModelGrid.fit(shape, affine, spacing)
-    middle = centers(shape, affine).reshape(-1, 3).mean(axis=0) + (6, -5, 8)
+    middle = centers(shape, affine).reshape(-1, 3).mean(axis=0) + np.array([6, -5, 8])
 
     def ball(of_shape, matrix, radius):
         return np.linalg.norm(centers(of_shape, matrix) - middle, axis=-1) < radius

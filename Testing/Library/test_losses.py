@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from CFSegmenterLib.losses import Annotation, LossTerms, dice_term, first_stage_loss, focal_term
+from CFSegmenterLib.losses import (
+    Annotation,
+    LossTerms,
+    balancing_weights,
+    dice_term,
+    first_stage_loss,
+    focal_term,
+)
 from CFSegmenterLib.network import FoldedCosine
 from CFSegmenterLib.settings import LossSettings
 from CFSegmenterLib.structures import Vocabulary
@@ -104,6 +111,7 @@ def test_the_background_is_always_ambiguous_and_never_annotated():
     annotation = an_annotation(ABDOMEN, ABDOMEN[1:])
     assert annotation.ambiguous.tolist() == [True, False, False, False, False]
     assert annotation.annotated.tolist() == [False, True, True, True, True]
+    assert an_annotation(ABDOMEN, ABDOMEN[1:], ("background",)).ambiguous.tolist() == [True, False, False, False, False]
 
 
 def test_names_that_nobody_knows_are_annotated_like_others():
@@ -134,6 +142,53 @@ def test_a_certain_voxel_costs_nothing_even_where_rounding_makes_it_more_than_ce
     loss.backward()
     assert loss == 0
     assert torch.isfinite(log_p.grad).all()
+
+
+def test_a_hidden_structure_may_be_taken_for_less_likely_than_the_background():
+    similarities, labels = some_cosines(), torch.zeros(60, dtype=torch.int64)
+    annotation = an_annotation(ABDOMEN, ["liver", "spleen"])
+    q = torch.softmax(similarities.detach() / 0.1, dim=1)
+    for hidden in (1.0, 0.5, 0.01):
+        terms = first_stage_loss(similarities, labels, annotation, LossSettings(gamma=0, hidden=hidden))
+        merged = q[:, 0] + hidden * (q[:, 3] + q[:, 4])
+        assert terms.focal.item() == pytest.approx(-merged.log().mean().item(), rel=1e-6)
+
+    def pulls(hidden: float) -> list[float]:
+        undecided = torch.zeros(1, 5, dtype=torch.float64, requires_grad=True)
+        settings = LossSettings(dice=0, entropy=0, hidden=hidden)
+        first_stage_loss(undecided, labels[:1], annotation, settings).total.backward()
+        return (-undecided.grad[0]).tolist()
+
+    background, _, _, right, left = pulls(1.0)
+    assert background == pytest.approx(right) == pytest.approx(left)
+    background, _, _, right, left = pulls(0.5)
+    assert background > right == pytest.approx(left)
+
+
+def test_the_weight_of_hidden_structures_does_not_touch_labelled_voxels():
+    similarities, labels = some_cosines(), torch.ones(60, dtype=torch.int64)
+    annotation = an_annotation(ABDOMEN, ["liver"])
+    one, other = (first_stage_loss(similarities, labels, annotation, LossSettings(hidden=h)) for h in (1.0, 0.1))
+    assert one.focal == other.focal
+
+
+@pytest.mark.parametrize("balance", [0.0, 0.5, 1.0])
+def test_what_is_rare_in_a_patch_may_weigh_more(balance):
+    similarities, annotation = some_cosines(), an_annotation(ABDOMEN, ["liver", "spleen"])
+    labels = torch.tensor([0] * 49 + [1] * 9 + [2] * 2)
+    q = torch.softmax(similarities.detach() / 0.1, dim=1)
+    merged = [q[:, [0, 3, 4]].sum(dim=1), q[:, 1], q[:, 2]]
+    means = [-merged[label][labels == label].log().mean().item() for label in range(3)]
+    weights = [n ** (1 - balance) for n in (49, 9, 2)]
+    wanted = sum(w * m for w, m in zip(weights, means, strict=True)) / sum(weights)
+    found = first_stage_loss(similarities, labels, annotation, LossSettings(gamma=0, balance=balance)).focal
+    assert found.item() == pytest.approx(wanted, rel=1e-6)
+
+
+def test_the_weights_of_voxels_sum_to_one_whatever_occurs():
+    for labels in (torch.tensor([0]), torch.tensor([7, 7, 3]), torch.zeros(5, dtype=torch.int64)):
+        for balance in (0.0, 0.3, 1.0):
+            assert balancing_weights(labels, balance).sum().item() == pytest.approx(1)
 
 
 def slow_dice(q: np.ndarray, labels: np.ndarray, ambiguous: list[int], annotated: list[int]) -> float:
@@ -222,7 +277,7 @@ EXTREMES = {
 @pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0, 2.0])
 @pytest.mark.parametrize("temperature", [1e-3, 0.1])
 def test_extreme_similarities_give_a_finite_loss_and_finite_gradients(name, gamma, temperature):
-    settings = LossSettings(gamma=gamma, temperature=temperature)
+    settings = LossSettings(gamma=gamma, temperature=temperature, hidden=0.5, balance=0.5)
     for annotated in ([], ["anterior hippocampus", "posterior hippocampus"], ["left hippocampus", "right hippocampus"]):
         annotation = an_annotation(BRAIN, annotated)
         drawn = [0, *(BRAIN.index(n) for n in annotated)]

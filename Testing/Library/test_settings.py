@@ -82,6 +82,8 @@ def test_what_was_written_is_read_back(tmp_path):
         ({"loss": {"temperature": 0}}, "loss.temperature"),
         ({"loss": {"gamma": -1}}, "loss.gamma"),
         ({"loss": {"dice": -1}}, "loss.dice"),
+        ({"loss": {"balance": 1.5}}, "loss.balance"),
+        ({"loss": {"hidden": 0}}, "loss.hidden"),
         ({"augmentation": {"noise": 1.5}}, "augmentation.noise"),
         ({"augmentation": {"centered": -0.1}}, "augmentation.centered"),
         ({"augmentation": {"scale": 1.0}}, "augmentation.scale"),

@@ -529,6 +529,33 @@ def test_a_plan_gives_structures_prototypes_in_their_order_from_texts_where_ther
     assert [(e.source, e.prompt) for e in plan.bank.entries] == [("code", None), ("code", None), ("text", "a spleen")]
 
 
+def test_a_training_may_start_from_a_trained_model(source, uninterrupted, tmp_path):
+    start = load_model(uninterrupted / "last")
+    settings = TrainingSettings.model_validate({**SETTINGS, "seed": 5, "iterations": 1, "validation_cases": 0})
+    plan = plan_training(read_case_lists([source]), settings, initial=start)
+    assert plan.bank == start.bank  # weights mean nothing without the prototypes that they were trained towards
+    trainer = Trainer(plan, tmp_path / "run", device="cpu")
+    wanted = weights_of(start.network)
+    for state in (trainer.state.network, trainer.state.averaged):
+        assert all(torch.equal(tensor, wanted[name]) for name, tensor in weights_of(state).items())
+    manifest = trainer.train()
+    assert manifest.training["initial"]["iterations_done"] == ITERATIONS
+    assert manifest.prototype_seed == start.bank.seed == 0
+    assert load_model(tmp_path / "run/last").bank == start.bank
+    assert all(torch.equal(tensor, wanted[name]) for name, tensor in weights_of(start.network).items())
+
+
+def test_a_training_does_not_start_from_a_model_of_something_else(source, uninterrupted, tmp_path):
+    start = load_model(uninterrupted / "last")
+    settings = TrainingSettings.model_validate(SETTINGS)
+    other = write_source(tmp_path / "other", ("liver", "pancreas"))
+    with pytest.raises(UserError, match="a training can start from a model of the same structures only"):
+        plan_training(read_case_lists([other]), settings, initial=start)
+    wider = TrainingSettings.model_validate({**SETTINGS, "dimension": 24})
+    with pytest.raises(UserError, match="has another network than the settings ask for"):
+        plan_training(read_case_lists([source]), wider, initial=start)
+
+
 def test_more_structures_than_dimensions_are_refused(source):
     settings = TrainingSettings.model_validate({**SETTINGS, "dimension": 2})
     with pytest.raises(UserError, match="no room for a prototype of 'spleen'"):
