@@ -16,7 +16,7 @@ from torch import Tensor
 from .decision import Layer, margins, plan_layers, winners
 from .errors import UserError
 from .grid import ModelGrid, Taps
-from .hierarchy import complete_divisions
+from .hierarchy import complete_divisions, overlap_matrix
 from .model import Model
 from .progress import Progress, advance, silent
 from .protocols import Protocol
@@ -108,7 +108,8 @@ class Encoding:
         self.affine = affine
         self.features = features
         self.vocabulary = vocabulary or Vocabulary.load()
-        self.layers = plan_layers(model.bank.names, self.vocabulary)
+        self._overlaps = overlap_matrix(model.bank.names, self.vocabulary)
+        self.layers = plan_layers(self._overlaps)
         with torch.inference_mode():
             self._cosine = model.network.cosine()
             prototypes = torch.from_numpy(np.array(model.bank.matrix, dtype=np.float32))
@@ -165,13 +166,24 @@ class Encoding:
         return Segmentation(names, tuple(layers), places)
 
     def best(self, progress: Progress = silent) -> np.ndarray:
-        """(I, J, K) uint16 index into the bank of the winning prototype, 0 for the background."""
-        return self._decide(progress)[0]
+        """(I, J, K) uint16 index into the bank of the winning prototype, 0 for the background.
+
+        Where structures that overlap have both won it is one of them.
+        """
+        found, *others = self._decide(progress)
+        if others:
+            found = found.copy()
+        for other in others:
+            np.copyto(found, other, where=found == 0)
+        return found
 
     def margin(self, progress: Progress = silent) -> np.ndarray:
-        """(I, J, K) float32 lead of the most similar prototype over the second: small where the model is unsure."""
-        layer = self.layers[0]
-        (result,) = self._over_volume([lambda s: margins(s, layer)], np.float32, "measuring margins", progress)
+        """(I, J, K) float32 lead of the most similar prototype over the next: small where the model is unsure.
+
+        Structures that overlap do not contest each other, so the next is the next that excludes the first.
+        """
+        overlaps = self._overlaps
+        (result,) = self._over_volume([lambda s: margins(s, overlaps)], np.float32, "measuring margins", progress)
         return result
 
     def probe(self, ras: Sequence[float]) -> Probe:

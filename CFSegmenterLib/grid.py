@@ -119,8 +119,8 @@ class ModelGrid:
     def index_of(self, ras) -> tuple[int, int, int] | None:
         """The model voxel that holds the point `ras` (3,) in mm, or None outside the box."""
         index = np.linalg.solve(self.affine, np.append(np.asarray(ras, dtype=np.float64), 1.0))[:3]
-        nearest = np.floor(index + 0.5).astype(int)
-        inside = np.all(nearest >= 0) and np.all(nearest < self.shape)
+        nearest = np.floor(index + 0.5)
+        inside = np.all(nearest >= 0) and np.all(nearest < self.shape)  # never of what is no number
         return tuple(int(n) for n in nearest) if inside else None
 
 

@@ -52,7 +52,7 @@ def a_plain_model(names: Sequence[str] = ORGANS, features: int = 16, dimension: 
     bank = PrototypeBank.start(dimension)
     for name in names:
         bank = bank.append(name)
-    network = PrototypeNetwork("dynunet", features, dimension, filters=[16, 16]).eval()
+    network = PrototypeNetwork("dynunet", features, dimension, filters=[16, 16, 16]).eval()
     basis = np.linalg.qr(np.hstack([bank.matrix.T, np.random.default_rng(0).normal(size=(dimension, dimension))]))[0]
     with torch.no_grad():
         network.projection.copy_(torch.from_numpy(basis[:, :features]))
@@ -64,7 +64,7 @@ def a_plain_model(names: Sequence[str] = ORGANS, features: int = 16, dimension: 
             "licence": "CC0",
             "prototypes": tuple(bank.to_dict()["entries"]),
             "prototype_seed": 0,
-            "backbone": BackboneSettings(name="dynunet", features=features, options={"filters": [16, 16]}),
+            "backbone": BackboneSettings(name="dynunet", features=features, options={"filters": [16, 16, 16]}),
             "dimension": dimension,
             "temperature": 0.1,
             "protocols": (a_protocol(),),

@@ -64,6 +64,15 @@ def test_intensity_augmentations_change_the_image_and_leave_the_labels(one):
     np.testing.assert_array_equal(relabelled, middle(labels))
 
 
+def test_a_change_of_contrast_keeps_mean_and_spread():
+    image, labels = a_picture()
+    for seed in range(5):
+        changed, _ = augment(image, labels, seed=seed, gamma=1.0)
+        assert np.abs(changed - middle(image)).max() > 0.01
+        assert changed.mean() == pytest.approx(middle(image).mean(), abs=1e-3)
+        assert changed.std() == pytest.approx(middle(image).std(), rel=1e-3)
+
+
 def test_a_rotation_takes_image_and_labels_along_together():
     patch = (24, 24, 24)
     x, y, z = np.indices(size_to_cut(patch)) - 15.5

@@ -7,56 +7,95 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from CFSegmenterLib.decision import Layer, margins, plan_layers, winners
+from CFSegmenterLib.hierarchy import overlap_matrix
 from CFSegmenterLib.structures import Vocabulary
 
 VOCABULARY = Vocabulary.load()
 EXCLUSIVE = ("background", "liver", "right kidney", "left kidney", "spleen")
 NESTED = ("background", "left hippocampus", "right hippocampus", "anterior hippocampus", "posterior hippocampus")
 MIXED = ("background", "hippocampus", "left hippocampus", "liver", "anterior hippocampus", "my own lesion")
+SHARED = ("background", "anterior hippocampus", "left amygdala", "left hippocampus", "right amygdala", "liver")
+ALL = (EXCLUSIVE, NESTED, MIXED, SHARED, ("background", "liver"))
 
 
-def names_of(layer: Layer, names) -> tuple[set[str], set[str]]:
-    return {names[i] for i in layer.members}, {names[i] for i in layer.rivals}
+def overlaps_of(names) -> np.ndarray:
+    return overlap_matrix(names, VOCABULARY)
+
+
+def layers_of(names) -> tuple[Layer, ...]:
+    return plan_layers(overlaps_of(names))
+
+
+def some_similarities(columns: int, rows: int = 400, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).uniform(-1, 1, (rows, columns)).astype(np.float32)
 
 
 def test_structures_that_exclude_each_other_share_one_contest():
-    (layer,) = plan_layers(EXCLUSIVE, VOCABULARY)
+    (layer,) = layers_of(EXCLUSIVE)
     assert layer == Layer((1, 2, 3, 4), (0, 1, 2, 3, 4))
 
 
 def test_parts_by_different_divisions_are_decided_apart():
-    first, second = plan_layers(NESTED, VOCABULARY)
-    assert names_of(first, NESTED) == (
-        {"left hippocampus", "right hippocampus"},
-        {"background", "left hippocampus", "right hippocampus"},
-    )
-    assert names_of(second, NESTED) == (
-        {"anterior hippocampus", "posterior hippocampus"},
-        {"background", "anterior hippocampus", "posterior hippocampus"},
-    )
+    assert layers_of(NESTED) == (Layer((1, 2), (0, 1, 2)), Layer((3, 4), (0, 3, 4)))
 
 
-@pytest.mark.parametrize("names", [EXCLUSIVE, NESTED, MIXED, ("background", "liver")])
-def test_every_structure_is_decided_once_and_never_against_what_it_overlaps(names):
-    layers = plan_layers(names, VOCABULARY)
+def test_what_overlaps_one_member_only_still_objects_to_the_others():
+    first, second = layers_of(SHARED)
+    assert first.members == (1, 2, 4, 5) and first.rivals == (0, 1, 2, 4, 5)
+    assert first.objections == (((2, 4, 5), (3,)),), "the left hippocampus excludes all but the anterior one"
+    assert second == Layer((3,), (0, 2, 3, 4, 5))
+
+
+@pytest.mark.parametrize("names", ALL)
+def test_every_structure_is_decided_once_against_all_that_it_excludes(names):
+    layers = layers_of(names)
+    overlaps = overlaps_of(names)
     assert sorted(i for layer in layers for i in layer.members) == list(range(1, len(names)))
     for layer in layers:
         assert 0 in layer.rivals and set(layer.members) <= set(layer.rivals)
-        assert list(layer.rivals) == sorted(layer.rivals) and list(layer.members) == sorted(layer.members)
+        for indices in (layer.members, layer.rivals, *(i for pair in layer.objections for i in pair)):
+            assert list(indices) == sorted(indices)
         for member in layer.members:
-            for rival in set(layer.rivals) - {member}:
-                assert not VOCABULARY.overlaps(names[member], names[rival])
-
-
-def test_a_structure_competes_with_everything_that_it_excludes_though_decided_elsewhere():
-    layers = plan_layers(MIXED, VOCABULARY)
-    for layer in layers:
-        assert MIXED.index("liver") in layer.rivals
-        assert MIXED.index("my own lesion") in layer.rivals
+            against = {i for concerned, others in layer.objections if member in concerned for i in others}
+            excluded = set(np.flatnonzero(~overlaps[member]))
+            assert set(layer.rivals) | against == excluded
+            assert not against & set(layer.rivals)
 
 
 def test_there_is_nothing_to_decide_without_structures():
-    assert plan_layers(("background",), VOCABULARY) == ()
+    assert layers_of(("background",)) == ()
+
+
+@pytest.mark.parametrize("names", ALL)
+def test_a_voxel_belongs_to_what_is_more_similar_than_all_that_it_excludes(names):
+    similarities, overlaps = some_similarities(len(names)), overlaps_of(names)
+    found = {}
+    for layer in layers_of(names):
+        won = winners(torch.from_numpy(similarities), layer)
+        found.update({member: won == member for member in layer.members})
+        assert set(np.unique(won)) <= {0, *layer.members}
+    for index in range(1, len(names)):
+        excluded = ~overlaps[index]
+        excluded[index] = False
+        expected = similarities[:, index] > similarities[:, excluded].max(axis=1)
+        assert expected.any()
+        np.testing.assert_array_equal(found[index], expected, names[index])
+    for one in found:
+        for other in found:
+            if one != other and not overlaps[one, other]:
+                assert not np.any(found[one] & found[other]), "what excludes each other is never both"
+
+
+@pytest.mark.parametrize("names", ALL)
+def test_the_margin_is_the_lead_over_the_best_that_is_excluded(names):
+    similarities, overlaps = some_similarities(len(names)), overlaps_of(names)
+    expected = []
+    for voxel in similarities:
+        best = voxel.argmax()
+        expected.append(voxel[best] - max(voxel[i] for i in range(len(names)) if i != best and not overlaps[best, i]))
+    found = margins(torch.from_numpy(similarities), overlaps)
+    assert found.dtype == np.float32 and np.all(found >= 0)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
 similarities_ = st.integers(0, 2**32 - 1).map(
@@ -79,30 +118,22 @@ def test_the_most_similar_rival_wins_and_counts_where_it_is_a_member(similaritie
     np.testing.assert_array_equal(found, expected)
 
 
-@given(similarities=similarities_, layer=layers_)
-@settings(max_examples=100, deadline=None)
-def test_the_margin_is_the_lead_over_the_second(similarities, layer):
-    ranked = np.sort(similarities[:, list(layer.rivals)], axis=1)
-    found = margins(torch.from_numpy(similarities), layer)
-    assert found.dtype == np.float32
-    np.testing.assert_allclose(found, ranked[:, -1] - ranked[:, -2], atol=1e-6)
-    assert np.all(found >= 0)
-
-
 def test_similarities_are_left_as_they_were():
-    similarities = torch.rand(20, 5)
+    similarities = torch.rand(20, 6)
     kept = similarities.clone()
-    for layer in (Layer((1, 2, 3, 4), (0, 1, 2, 3, 4)), Layer((2,), (0, 2, 3))):
-        winners(similarities, layer), margins(similarities, layer)
+    for layer in (Layer((1, 2, 3, 4), (0, 1, 2, 3, 4)), Layer((2,), (0, 2, 3)), *layers_of(SHARED)):
+        winners(similarities, layer)
+    for names in (SHARED, SHARED[:5]):
+        margins(similarities[:, : len(names)], overlaps_of(names))
     torch.testing.assert_close(similarities, kept, rtol=0, atol=0)
 
 
 def test_where_two_are_equally_similar_there_is_no_margin_and_the_older_one_wins():
-    layer = Layer((1, 2), (0, 1, 2))
     similarities = torch.tensor([[0.1, 0.7, 0.7], [0.7, 0.7, 0.1], [0.2, 0.2, 0.2]])
-    assert winners(similarities, layer).tolist() == [1, 0, 0]
-    np.testing.assert_array_equal(margins(similarities, layer), 0)
+    assert winners(similarities, Layer((1, 2), (0, 1, 2))).tolist() == [1, 0, 0]
+    np.testing.assert_array_equal(margins(similarities, np.zeros((3, 3), dtype=bool)), 0)
 
 
 def test_one_structure_and_the_background_are_enough_for_a_margin():
-    np.testing.assert_allclose(margins(torch.tensor([[0.25, 0.75]]), Layer((1,), (0, 1))), [0.5])
+    found = margins(torch.tensor([[0.25, 0.75]]), overlaps_of(("background", "liver")))
+    np.testing.assert_allclose(found, [0.5])

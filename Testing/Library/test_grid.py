@@ -19,7 +19,7 @@ GEOMETRIES = {
     "oblique": an_affine((1.3, 0.8, 3.1), degrees=(20, -13, 31), origin=(-123.4, 77.7, -999.1)),
     "oblique, left-handed": an_affine((2.0, 1.2, 0.9), (0, 2, 1), (1, -1, 1), (-25, 17, 9), (300, -200, 100)),
 }
-SHAPE = (22, 26, 18)
+SHAPE = (14, 16, 12)
 SLOPE = np.array([0.31, -0.57, 0.83])
 
 affines = st.builds(
@@ -44,10 +44,6 @@ def box_corners(shape, affine) -> np.ndarray:
     return corners[np.lexsort(np.round(corners, 3).T)]
 
 
-def inner(array: np.ndarray, margin: int) -> np.ndarray:
-    return array[(slice(margin, -margin),) * 3]
-
-
 @pytest.mark.parametrize(("order", "signs"), ORIENTATIONS)
 def test_the_axes_of_the_model_run_along_r_a_s_for_every_orientation(order, signs):
     affine = an_affine((1.0, 2.0, 3.0), order, signs, origin=(5, -6, 7))
@@ -66,14 +62,14 @@ def test_reordering_and_back_changes_nothing(order, signs):
 
 
 @given(affine=affines, shape=st.tuples(*[st.integers(2, 40)] * 3), spacing=st.tuples(*[st.floats(0.4, 12)] * 3))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_the_box_of_the_image_is_kept_edge_to_edge(affine, shape, spacing):
     grid = ModelGrid.fit(shape, affine, spacing)
     np.testing.assert_allclose(box_corners(grid.shape, grid.affine), box_corners(shape, affine), atol=1e-6)
 
 
 @given(affine=affines, shape=st.tuples(*[st.integers(2, 40)] * 3), spacing=st.tuples(*[st.floats(0.4, 12)] * 3))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_the_spacing_is_met_to_half_a_voxel_of_the_whole_extent(affine, shape, spacing):
     grid = ModelGrid.fit(shape, affine, spacing)
     extent = np.array(grid.shape) * np.linalg.norm(grid.affine[:3, :3], axis=0)
@@ -82,51 +78,53 @@ def test_the_spacing_is_met_to_half_a_voxel_of_the_whole_extent(affine, shape, s
     assert np.all((off <= np.array(spacing) / 2 + 1e-6) | alone)
 
 
+def relative_spacing(affine, factors) -> np.ndarray:
+    """Spacing along R, A, S that is the volume's own there, times `factors`."""
+    own = np.linalg.norm(affine[:3, :3], axis=0)
+    return own[list(nearest_axes(affine[:3, :3] / own))] * factors
+
+
+def inside(grid: ModelGrid) -> tuple[slice, ...]:
+    """The voxels of the model that do not reach beyond the centers of the volume's outer voxels."""
+    margins = [int(np.ceil(there / here)) for there, here in zip(grid.shape, grid.ordered_shape, strict=True)]
+    return tuple(slice(m, -m) for m in margins)
+
+
 @pytest.mark.parametrize("name", GEOMETRIES)
-@pytest.mark.parametrize("spacing", [(0.6, 0.7, 0.5), (1.0, 1.0, 1.0), (3.0, 2.2, 4.1)])
-def test_a_voxel_of_the_model_shows_what_lies_at_its_place_in_the_patient(name, spacing):
+@pytest.mark.parametrize("factors", [(0.6, 0.7, 0.5), (1.0, 1.0, 1.0), (2.6, 1.7, 3.1), (0.4, 1.0, 2.2)])
+def test_a_voxel_of_the_model_shows_what_lies_at_its_place_in_the_patient(name, factors):
     affine = GEOMETRIES[name]
-    grid = ModelGrid.fit(SHAPE, affine, spacing)
+    grid = ModelGrid.fit(SHAPE, affine, relative_spacing(affine, factors))
     there, expected = grid.to_model(a_ramp(SHAPE, affine)), a_ramp(grid.shape, grid.affine)
-    # The widened triangle of the averaging is off by up to a tenth of the volume's voxel.
-    allowed = 0.1 * np.abs(SLOPE @ affine[:3, :3]).sum()
-    margin = [max(2, int(np.ceil(2 * a / b))) for a, b in zip(grid.shape, grid.ordered_shape, strict=True)]
-    inside = tuple(slice(m, -m) for m in margin)
-    assert there[inside].size > 0
-    np.testing.assert_allclose(there[inside], expected[inside], atol=allowed)
+    # The widened triangle of the averaging is off by up to a tenth of the volume's voxel; interpolating is exact.
+    coarser = np.array(grid.ordered_shape) > np.array(grid.shape)
+    allowed = 2e-3 + 0.1 * (np.abs(SLOPE @ grid.affine[:3, :3]) * grid.shape / grid.ordered_shape) @ coarser
+    assert there[inside(grid)].size > 0
+    np.testing.assert_allclose(there[inside(grid)], expected[inside(grid)], atol=allowed)
 
 
 @pytest.mark.parametrize("name", GEOMETRIES)
-def test_a_ramp_is_exact_where_the_model_is_finer(name):
+@pytest.mark.parametrize("factors", [(0.6, 0.7, 0.5), (1.0, 1.0, 1.0), (2.0, 2.2, 3.1)])
+def test_a_map_of_the_model_comes_back_to_the_places_where_it_was(name, factors):
     affine = GEOMETRIES[name]
-    grid = ModelGrid.fit(SHAPE, affine, (0.4, 0.45, 0.5))
-    there, expected = grid.to_model(a_ramp(SHAPE, affine)), a_ramp(grid.shape, grid.affine)
-    margin = [int(np.ceil(a / b)) for a, b in zip(grid.shape, grid.ordered_shape, strict=True)]
-    inside = tuple(slice(m, -m) for m in margin)
-    np.testing.assert_allclose(there[inside], expected[inside], atol=2e-3)
-
-
-@pytest.mark.parametrize("name", GEOMETRIES)
-@pytest.mark.parametrize("spacing", [(0.6, 0.7, 0.5), (2.0, 2.2, 3.1)])
-def test_a_map_of_the_model_comes_back_to_the_places_where_it_was(name, spacing):
-    affine = GEOMETRIES[name]
-    grid = ModelGrid.fit(SHAPE, affine, spacing)
+    grid = ModelGrid.fit(SHAPE, affine, relative_spacing(affine, factors))
     back = grid.to_volume(a_ramp(grid.shape, grid.affine))
     assert back.shape == SHAPE
     expected = a_ramp(SHAPE, affine)
     # Beyond the centers of the model's outer voxels the map is held, not continued.
     index = (centers(SHAPE, affine) - grid.affine[:3, 3]) @ np.linalg.inv(grid.affine[:3, :3]).T
-    between = np.all((index >= 0) & (index <= np.array(grid.shape) - 1), axis=-1)
+    between = np.all((index >= -1e-9) & (index <= np.array(grid.shape) - 1 + 1e-9), axis=-1)
     assert between.mean() > 0.3
     np.testing.assert_allclose(back[between], expected[between], atol=2e-3)
 
 
 @pytest.mark.parametrize("name", GEOMETRIES)
-def test_there_and_back_keeps_a_smooth_image(name):
+def test_there_and_back_keeps_a_linear_image(name):
     affine = GEOMETRIES[name]
-    grid = ModelGrid.fit(SHAPE, affine, np.linalg.norm(affine[:3, :3], axis=0) * 0.8)
+    grid = ModelGrid.fit(SHAPE, affine, relative_spacing(affine, (0.8, 0.5, 0.7)))
     image = a_ramp(SHAPE, affine)
-    np.testing.assert_allclose(inner(grid.to_volume(grid.to_model(image)), 3), inner(image, 3), atol=2e-3)
+    middle = (slice(2, -2),) * 3
+    np.testing.assert_allclose(grid.to_volume(grid.to_model(image))[middle], image[middle], atol=2e-3)
 
 
 @given(affine=affines, shape=st.tuples(*[st.integers(2, 20)] * 3), spacing=st.tuples(*[st.floats(0.6, 12)] * 3))
@@ -223,18 +221,18 @@ def test_resampling_never_invents_a_label(affine, spacing, seed):
 
 
 @pytest.mark.parametrize("name", GEOMETRIES)
-@pytest.mark.parametrize("spacing", [(0.9, 1.4, 2.0), (5.0, 3.0, 4.0)])
-def test_labels_come_to_the_places_where_they_were_drawn(name, spacing):
+@pytest.mark.parametrize("factors", [(0.6, 0.9, 0.7), (1.4, 1.2, 1.3)])
+def test_labels_come_to_the_places_where_they_were_drawn(name, factors):
     affine = GEOMETRIES[name]
-    middle = centers(SHAPE, affine).reshape(-1, 3).mean(axis=0)
-    radius = 0.35 * (np.array(SHAPE) * np.linalg.norm(affine[:3, :3], axis=0)).min()
 
-    def ball(shape, matrix):
-        return np.linalg.norm(centers(shape, matrix) - middle, axis=-1) < radius
+    def blob(shape, matrix):
+        """An ellipsoid as wide as the image allows, nearer to one corner."""
+        index = (centers(shape, matrix) - affine[:3, 3]) @ np.linalg.inv(affine[:3, :3]).T
+        return np.linalg.norm((index + 0.5) / SHAPE - (0.45, 0.55, 0.48), axis=-1) < 0.4
 
-    grid = ModelGrid.fit(SHAPE, affine, spacing)
-    there, expected = grid.labels_to_model(ball(SHAPE, affine).astype(np.uint8)) > 0, ball(grid.shape, grid.affine)
-    assert 2 * np.count_nonzero(there & expected) / (there.sum() + expected.sum()) > 0.88
+    grid = ModelGrid.fit(SHAPE, affine, relative_spacing(affine, factors))
+    there, expected = grid.labels_to_model(blob(SHAPE, affine).astype(np.uint8)) > 0, blob(grid.shape, grid.affine)
+    assert 2 * np.count_nonzero(there & expected) / (there.sum() + expected.sum()) > 0.93
 
 
 @pytest.mark.parametrize("name", GEOMETRIES)

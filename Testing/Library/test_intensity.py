@@ -50,7 +50,7 @@ def test_the_unit_of_an_mr_scan_makes_no_difference(scale, offset):
 
 def test_the_amount_of_air_hardly_makes_a_difference():
     little, much = (ForegroundZScoreRule().apply(a_scan(air))[:20] for air in (2, 60))
-    np.testing.assert_allclose(little, much, atol=0.12)
+    assert np.abs(little - much).mean() < 0.05
 
 
 def test_a_few_bright_voxels_do_not_dim_the_rest():

@@ -91,6 +91,7 @@ def test_rounding_does_not_widen_a_patch(tmp_path):
     protocol = planned(a_source(tmp_path, [((96, 96, 32), (1.5625, 1.5625, 2.0))]), stride=16, patch_voxels=10**6)
     assert protocol["abdomen"].patch == (96, 96, 32)
     assert fitting_patch((80.0000001, 80.4, 32.6), 10**6, 16) == (80, 80, 48)
+    assert fitting_patch((80, 80, 0.3), 10**6, 16) == (80, 80, 16)
 
 
 def a_direction(order, flips=(1, 1, 1)) -> tuple[float, ...]:

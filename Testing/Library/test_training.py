@@ -28,7 +28,7 @@ from CFSegmenterLib.network import PrototypeNetwork, weights_of
 from CFSegmenterLib.patches import Patch
 from CFSegmenterLib.precision import choose_precision
 from CFSegmenterLib.settings import TrainingSettings
-from CFSegmenterLib.training import CHECKPOINT, SKIPS_ALLOWED, Trainer, plan_training
+from CFSegmenterLib.training import CHECKPOINT, GRADIENT_LIMIT, SKIPS_ALLOWED, Trainer, plan_training
 from CFSegmenterLib.training_log import TrainingLog
 
 PATIENT = "Jane_Doe"
@@ -150,6 +150,7 @@ def test_a_training_that_was_cancelled_goes_on_exactly_where_it_was(source, unin
         record = read_record(tmp_path / "run" / CHECKPOINT)
         assert record["step"] == step
         assert read_manifest(tmp_path / "run/last").training["iterations_done"] == step
+    assert a_trainer(source, tmp_path / "run").best == record["best"] > 0  # of step 2; that of step 4 is still owed
     a_trainer(source, tmp_path / "run").train()
     assert_same_training(tmp_path / "run", uninterrupted)
 
@@ -363,6 +364,26 @@ def test_the_learning_rate_rises_and_falls_as_a_cosine(uninterrupted):
     assert logged == pytest.approx(wanted, rel=1e-4)
 
 
+def test_every_step_is_taken_with_its_own_rate(source, tmp_path):
+    trainer = a_trainer(source, tmp_path / "run")
+    for step, rate in ((0, 0.0015), (1, 0.003), (2, 0.003), (6, 0.00003)):
+        trainer.step = step
+        trainer.take_step([trainer.patches[0]])
+        assert trainer.state.optimizer.param_groups[0]["lr"] == pytest.approx(rate)
+
+
+def test_only_a_better_model_replaces_the_best(source, tmp_path):
+    trainer = a_trainer(source, tmp_path / "run")
+    log = TrainingLog(tmp_path / "run", 0)
+    trainer.best = 2.0
+    trainer._validate(log)
+    assert trainer.best == 2.0 and not (tmp_path / "run/best").exists()
+    trainer.best = -1.0
+    trainer._validate(log)
+    assert 0 <= trainer.best <= 1 and (tmp_path / "run/best").exists()
+    log.close()
+
+
 def test_validations_stand_in_their_log_and_the_best_model_is_the_best(uninterrupted):
     rows = table(uninterrupted / "validation.csv")
     assert [int(row["step"]) for row in rows if row["structure"] == "mean"] == [2, 4, 6]
@@ -468,21 +489,22 @@ def test_a_step_lowers_the_loss_of_its_patch(source, tmp_path):
 def test_a_step_of_two_patches_follows_the_mean_of_their_gradients(source, tmp_path):
     trainer = a_trainer(source, tmp_path / "run")
     patches = [trainer.patches[n] for n in range(2)]
-    gradients, totals = [], []
+    projections, gradients, totals = [], [], []
     for patch in patches:
         trainer.state.network.zero_grad()
         total = trainer.loss(patch).total
         total.backward()
         totals.append(total.item())
-        gradients.append(trainer.state.network.projection.grad.clone())
+        projections.append(trainer.state.network.projection.grad.clone())
+        gradients.append([p.grad.clone() for p in trainer.state.network.parameters()])
     trainer.state.network.zero_grad()
     terms = trainer.take_step(patches)
     moment = trainer.state.optimizer.state_dict()["state"]
     names = [name for name, _ in trainer.state.network.named_parameters()]
     followed = moment[names.index("projection")]["exp_avg"] / 0.1
-    mean = sum(gradients) / 2
-    # Long gradients are shortened, their direction stays.
-    torch.testing.assert_close(followed / followed.norm(), mean / mean.norm(), rtol=1e-4, atol=1e-5)
+    length = math.sqrt(sum(float(((a + b) / 2).square().sum()) for a, b in zip(*gradients, strict=True)))
+    mean = sum(projections) / 2 * min(1, GRADIENT_LIMIT / length)  # a long gradient is shortened
+    torch.testing.assert_close(followed, mean, rtol=1e-4, atol=1e-5 * float(mean.abs().max()))
     assert terms.total.item() == pytest.approx(sum(totals) / 2, rel=1e-5)
 
 
@@ -513,6 +535,16 @@ def test_each_source_and_each_case_has_the_annotation_that_it_declares(tmp_path)
     assert denied("organs", ("liver",)) == {"liver", "liver tumor"}
     # Liver and spleen cannot be in the brain's field of view; what the source itself has labels for can.
     assert denied("brain", ("hippocampus",)) == {"hippocampus", "liver", "spleen"}
+
+    # The same patch means something else in each of them.
+    patch = trainer.patches[0]
+    nothing, losses = torch.zeros_like(patch.labels), {}
+    for number, case in enumerate(trainer.cases):
+        with torch.no_grad():
+            total = trainer.loss(Patch(patch.image, nothing, number)).total.item()
+        losses.setdefault((case.source, case.annotated), set()).add(round(total, 5))
+    assert len(losses) == 3 and all(len(values) == 1 for values in losses.values())
+    assert len(set.union(*losses.values())) == 3
 
 
 def test_a_field_of_view_that_does_not_exist_is_refused(source, tmp_path):
