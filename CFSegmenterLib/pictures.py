@@ -20,9 +20,11 @@ LONG_SIDE = 620
 BACKGROUND = "#101214"
 FOREGROUND = "#e8eaed"
 DPI = 100
-BAR_PIXELS = 96
+BAR_PIXELS = 108
 TITLE_PIXELS = 34
 GAP_PIXELS = 10
+HEADROOM = 0.1
+"""How far the window of MR goes beyond its brightest tissue, so that outlines show on it."""
 TINT = 0.2
 """How opaque a structure is filled within its outline."""
 
@@ -111,6 +113,7 @@ def gray_window(array: np.ndarray, modality: str | None) -> tuple[float, float]:
     low, high = (float(v) for v in np.percentile(seen, (1, 99.5)))
     bright = seen[seen > low + 0.1 * (high - low)]
     high = float(np.percentile(bright, 99.7)) if bright.size else high
+    high += HEADROOM * (high - low)
     return (low, high) if high > low else (float(seen.min()), float(seen.min()) + 1.0)
 
 
@@ -167,7 +170,7 @@ def draw_similarity(
     _show_marks(axes, plane)
     axes = canvas.panel("similarity")
     shown = _show_map(axes, viewer, plane, similarity, "RdBu_r", (-1, 1))
-    _show_outlines(axes, viewer, plane, [Outline(o.mask, (0, 0, 0)) for o in outlines if not o.dashed], thin=True)
+    _show_black_outlines(axes, viewer, plane, outlines)
     canvas.color_bar(shown, [-1, -0.5, 0, 0.5, 1], "cosine with the prototype")
     return canvas.png()
 
@@ -189,7 +192,7 @@ def draw_margin(
 def draw_overview(
     viewer: Viewer,
     slices: Sequence[tuple[Plane, int, Sequence[Outline]]],
-    similarity: tuple[Plane, str, np.ndarray] | None = None,
+    similarity: tuple[Plane, str, np.ndarray, Sequence[Outline]] | None = None,
 ) -> bytes:
     """Slices with outlines in one row, and at its end one similarity map: PNG."""
     shown = [plane for plane, _, _ in slices] + ([similarity[0]] if similarity else [])
@@ -200,8 +203,10 @@ def draw_overview(
         _show_outlines(axes, viewer, plane, outlines)
         _show_marks(axes, plane)
     if similarity:
-        plane, name, values = similarity
-        drawn = _show_map(canvas.panel(f"similarity: {name}"), viewer, plane, values, "RdBu_r", (-1, 1))
+        plane, name, values, outlines = similarity
+        axes = canvas.panel(f"similarity: {name}")
+        drawn = _show_map(axes, viewer, plane, values, "RdBu_r", (-1, 1))
+        _show_black_outlines(axes, viewer, plane, outlines)
         canvas.color_bar(drawn, [-1, -0.5, 0, 0.5, 1], "")
     return canvas.png()
 
@@ -315,6 +320,11 @@ def _show_outlines(axes, viewer: Viewer, plane: Plane, outlines: Sequence[Outlin
             lines.set_path_effects([Stroke(linewidth=3.2, foreground=(0, 0, 0, 0.55)), Normal()])
     axes.set_xlim(0, width)
     axes.set_ylim(height, 0)
+
+
+def _show_black_outlines(axes, viewer: Viewer, plane: Plane, outlines: Sequence[Outline]) -> None:
+    """Thin outlines without the truth's, for a map whose colors mean something themselves."""
+    _show_outlines(axes, viewer, plane, [Outline(o.mask, (0, 0, 0)) for o in outlines if not o.dashed], thin=True)
 
 
 def _show_marks(axes, plane: Plane) -> None:

@@ -105,11 +105,12 @@ def write_report(
     cuts: dict[str, tuple[int, np.ndarray]] = {}
     means: dict[str, float | None] = {}
     overview_map: tuple[str, np.ndarray] | None = None
+    overview_name = report.largest_on_overview(mapped)
     for done, name in enumerate(dict.fromkeys((*segmentation.names, *mapped))):
         advance(progress, done, steps, f"measuring {name}")
         similarity = encoding.similarity(name)
         means[name] = report.mean_inside(name, similarity)
-        if overview_map is None and name in mapped:
+        if name == overview_name:
             overview_map = name, report.viewer.cut(similarity, AXIAL, report.overview_slice(AXIAL)).copy()
         if name in mapped:
             index = report.best_axial(name, similarity)
@@ -123,7 +124,7 @@ def write_report(
             _summary(encoding, volume, segmentation, seconds),
             _table(report.rows(means), bool(truth)),
             *(_slices(report, plane) for plane in SLICES),
-            _maps(report, cuts),
+            _maps(report, {name: cuts[name] for name in mapped}),
             _margins(report, margin),
             _about_model(encoding),
         ],
@@ -186,17 +187,12 @@ class _Report:
 
     def outlines(self, plane: Plane, index: int, only: str | None = None) -> list[Outline]:
         """The outlines on a slice: answers first, so that the truth is drawn over them."""
-        answers = [
-            Outline(self.viewer.cut(self._layer(n), plane, index) == self.segmentation.places[n][1], self.colors[n])
-            for n in self.names
-            if only in (None, n)
-        ]
         truths = [
             Outline(self.viewer.cut(mask, plane, index), (255, 255, 255), dashed=True)
             for n, mask in self.truth.items()
             if only in (None, n)
         ]
-        return answers + truths
+        return self._answers(plane, index, only) + truths
 
     def visible(self, plane: Plane, index: int) -> list[str]:
         """The structures on a slice, the largest first."""
@@ -228,13 +224,29 @@ class _Report:
         """The one slice of a plane that shows most."""
         return choose_slices(self.areas[plane], 1)[0]
 
+    def largest_on_overview(self, names: Sequence[str]) -> str | None:
+        """Of `names` the one that fills most of the overview's axial slice."""
+        areas = dict(zip(self.names, self.areas[AXIAL][self.overview_slice(AXIAL)].tolist(), strict=True))
+        return max(names, key=lambda name: areas.get(name, 0), default=None)
+
     def overview(self, mapped: tuple[str, np.ndarray] | None) -> bytes:
         """An axial and a coronal slice with all outlines, and a structure's similarity map on the axial one."""
         slices = []
         for plane in (AXIAL, CORONAL):
             index = self.overview_slice(plane)
-            slices.append((plane, index, [o for o in self.outlines(plane, index) if not o.dashed]))
-        return draw_overview(self.viewer, slices, (AXIAL, *mapped) if mapped else None)
+            slices.append((plane, index, self._answers(plane, index)))
+        if mapped is None:
+            return draw_overview(self.viewer, slices)
+        name, values = mapped
+        own = self._answers(AXIAL, self.overview_slice(AXIAL), name)
+        return draw_overview(self.viewer, slices, (AXIAL, name, values, own))
+
+    def _answers(self, plane: Plane, index: int, only: str | None = None) -> list[Outline]:
+        return [
+            Outline(self.viewer.cut(self._layer(n), plane, index) == self.segmentation.places[n][1], self.colors[n])
+            for n in self.names
+            if only in (None, n)
+        ]
 
     def _layer(self, name: str) -> np.ndarray:
         return self.segmentation.layers[self.segmentation.places[name][0]]
@@ -403,8 +415,9 @@ def _figure(png: bytes, alt: str, caption: str, kind: str = "") -> str:
     width, height = (int.from_bytes(png[at : at + 4], "big") for at in (16, 20))  # from the header of a PNG
     source = f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}"
     written = f"<figcaption>{caption}</figcaption>" if caption else ""
+    kind = f' class="{kind}"' if kind else ""
     return (
-        f'<figure class="{kind}" style="--ratio:{width / height:.4f}"><img src="{source}" '
+        f'<figure{kind} style="--ratio:{width / height:.4f}"><img src="{source}" '
         f'width="{width}" height="{height}" alt="{escape(alt)}">{written}</figure>'
     )
 

@@ -137,6 +137,16 @@ def table(results: Sequence[dict[str, Any]]) -> str:
     return markdown_table(["annotation", f"training cases ({' / '.join(names)})", *names, "mean"], rows)
 
 
+def report(folder: Path, measured: Sequence[dict[str, Any]]) -> None:
+    """Write incomplete_annotation.json, with all settings, and the table with those that matter most."""
+    write_json(folder / "incomplete_annotation.json", measured)
+    used = measured[-1]["settings"]
+    loss = ", ".join(f"{name} {value:g}" for name, value in used["loss"].items())
+    said = f"{used['iterations']} steps of {used['patches_per_step']} patches; loss: {loss}."
+    where = measured[-1]["environment"]
+    write_table(folder / "incomplete_annotation.md", f"{table(measured)}\n\n{said}", where)
+
+
 def main(
     data: Annotated[Path, typer.Option(help="Folder that holds msd_hippocampus/dataset.json.")],
     out: Annotated[Path, typer.Option(help="Where trainings and results go.")] = Path("runs/incomplete"),
@@ -156,8 +166,7 @@ def main(
             typer.echo(f"{cell}, seed {each}")
             settings = settings_for(iterations, each, compiled, entropy)
             measured.append(run_cell(cell, cases, settings, out / f"{cell}-seed{each}", _say))
-    write_json(results / "incomplete_annotation.json", measured)
-    write_table(results / "incomplete_annotation.md", table(measured), measured[-1]["environment"])
+    report(results, measured)
     typer.echo(table(measured))
 
 

@@ -16,6 +16,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+TEXT = {"encoding": "utf-8", "errors": "replace"}
+"""How a subprocess's output is read, whatever the locale says."""
+
 ROOT = Path(__file__).parents[2]
 RESULTS = Path(__file__).parent / "results"
 
@@ -74,7 +77,7 @@ def peak_memory() -> int:
 def in_subprocess(module: str, *arguments: str) -> Any:
     """Run a module of this folder in a process of its own and read the JSON that it prints last."""
     command = [sys.executable, "-m", f"Testing.Benchmarks.{module}", *arguments]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, check=False, **TEXT)
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)} failed:\n{done.stderr[-2000:]}")
     return json.loads(done.stdout.strip().splitlines()[-1])
@@ -102,8 +105,8 @@ def commit() -> str:
     """The commit that is checked out; "+" where files differ from it."""
     try:
         git = ["git", "-C", str(ROOT)]
-        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-        changed = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, check=True).stdout
+        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, check=True, **TEXT).stdout.strip()
+        changed = subprocess.run([*git, "status", "--porcelain"], capture_output=True, check=True, **TEXT).stdout
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return head + ("+" if changed.strip() else "")

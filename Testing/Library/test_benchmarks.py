@@ -69,7 +69,7 @@ def test_peak_memory_is_of_this_process_and_stays():
 def test_a_subprocess_does_not_inherit_its_parents_peak():
     filled = np.ones(1 << 27)
     command = "from Testing.Benchmarks.measure import peak_memory; print(peak_memory())"
-    done = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", command], capture_output=True, encoding="utf-8", check=True)
     if sys.platform == "linux":
         assert int(done.stdout) < filled.nbytes
 
@@ -258,6 +258,14 @@ def test_both_cells_differ_in_annotation_only(two_cells, a_case_list):
 def test_results_hold_no_file_name(two_cells, a_case_list):
     text = json.dumps(two_cells)
     assert not any(case.image.name in text or case.subject in text for case in a_case_list.cases)
+
+
+def test_the_report_says_with_what_settings_the_cells_were_trained(two_cells, tmp_path):
+    incomplete_annotation.report(tmp_path, list(two_cells.values()))
+    text = (tmp_path / "incomplete_annotation.md").read_text()
+    assert "2 steps of 1 patches" in text
+    assert "entropy 1" in text
+    assert json.loads((tmp_path / "incomplete_annotation.json").read_text())[1]["cell"] == "incomplete"
 
 
 def test_a_finished_cell_is_not_trained_again(two_cells, a_case_list, a_folder_of_cells, tmp_path):

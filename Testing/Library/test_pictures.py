@@ -299,7 +299,7 @@ def test_an_overview_shows_slices_and_a_map_in_one_row():
     slices = [(p, 4, [Outline(viewer.cut(corner, p, 4), RED)]) for p in (AXIAL, CORONAL)]
     alone = pixels(draw_overview(viewer, slices))
     values = viewer.cut(volume.array, AXIAL, 4) / 900.0
-    together = pixels(draw_overview(viewer, slices, (AXIAL, "liver", values)))
+    together = pixels(draw_overview(viewer, slices, (AXIAL, "liver", values, slices[0][2])))
     assert together.shape[0] == alone.shape[0] and together.shape[1] > 1.3 * alone.shape[1]
 
 

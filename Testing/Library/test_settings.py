@@ -97,8 +97,10 @@ def test_what_was_written_is_read_back(tmp_path):
         ({"sources": {"a": {"intensity": {"kind": "histogram"}}}}, "sources.a.intensity"),
         ({"sources": {"a": {"intensity": {"kind": "window", "low": 0}}}}, "sources.a.intensity.window.high"),
         ({"sources": {"a": {"intensity": {"kind": "window", "low": 5, "high": 5}}}}, "sources.a.intensity.window"),
-        ({"sources": {"a": {"intensity": {"kind": "foreground-zscore", "upper": 0}}}},
-         "sources.a.intensity.foreground-zscore.upper"),
+        (
+            {"sources": {"a": {"intensity": {"kind": "foreground-zscore", "upper": 0}}}},
+            "sources.a.intensity.foreground-zscore.upper",
+        ),
         ([1, 2], "the file"),
     ],
 )

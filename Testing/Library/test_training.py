@@ -422,9 +422,7 @@ def test_without_validation_cases_there_is_only_the_last_model(source, tmp_path)
 
 def test_progress_says_the_loss_and_the_time_left(source, tmp_path):
     said = []
-    a_trainer(source, tmp_path / "run", iterations=2, validation_cases=0).train(
-        lambda *step: said.append(step) or True
-    )
+    a_trainer(source, tmp_path / "run", iterations=2, validation_cases=0).train(lambda *step: said.append(step) or True)
     assert [(done, total) for done, total, _ in said] == [(1, 2), (2, 2)]
     assert all(message.startswith("loss ") and message.endswith(" left") for _, _, message in said)
 
