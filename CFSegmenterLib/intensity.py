@@ -35,7 +35,7 @@ class ForegroundZScoreRule(BaseModel):
     """Zero mean and unit deviation over the foreground, for modalities without an absolute scale (MR).
 
     The foreground is what is brighter than a tenth of the way from the darkest voxel to the `upper` percentile: it
-    leaves out air and a skull-stripped surround, and does not depend on how much of either the scan contains.
+    leaves out air and a skull-stripped surround, so that it depends little on how much of either the scan contains.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -76,7 +76,10 @@ def _sources(manifest: Manifest) -> Iterator[str]:
         return
     yield "## Data"
     yield ""
-    yield "Each source annotates only its own structures; what it does not annotate was never taken for background."
+    yield (
+        "Each source annotates only its own structures; what it does not annotate was not taken for background, "
+        "unless its images cannot contain it."
+    )
     yield ""
     yield from _table(
         ("source", "modality", "structures", "training cases", "validation cases", "licence and credit"),
