@@ -67,9 +67,7 @@ class ModelGrid:
     @cached_property
     def forward_weights(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """An axis each, (model voxels, volume voxels) float32: band-limited, so that thin slices are averaged."""
-        return tuple(
-            axis_weights(there, here) for there, here in zip(self.shape, self.ordered_shape, strict=True)
-        )
+        return tuple(axis_weights(there, here) for there, here in zip(self.shape, self.ordered_shape, strict=True))
 
     @cached_property
     def taps(self) -> tuple[Taps, Taps, Taps]:
@@ -161,12 +159,18 @@ def axis_weights(there: int, here: int) -> np.ndarray:
     """(there, here) float32 weights that resample one axis between two grids that fill the same length.
 
     Linear interpolation between voxel centres where the new grid is finer; where it is coarser the triangle widens
-    to the new voxel's size, which averages instead of skipping. Rows sum to 1.
+    to the new voxel's size, which averages instead of skipping. Rows sum to 1, and away from the ends their center
+    of mass is the new voxel's center: nothing moves.
     """
     ratio = here / there
     centers = np.clip((np.arange(there) + 0.5) * ratio - 0.5, 0, here - 1)
     reach = max(1.0, ratio)
-    weights = np.maximum(0.0, 1.0 - np.abs(np.arange(here)[None, :] - centers[:, None]) / reach)
+    offsets = np.arange(here)[None, :] - centers[:, None]
+    weights = np.maximum(0.0, 1.0 - np.abs(offsets) / reach)
+    # A triangle sampled off-center leans to one side; a slope across it puts it right.
+    whole = (centers - reach >= -1) & (centers + reach <= here)
+    lean = (weights * offsets).sum(axis=1) / np.maximum((weights * offsets**2).sum(axis=1), 1e-12)
+    weights *= 1.0 - np.where(whole, lean, 0.0)[:, None] * offsets
     return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
 
 

@@ -5,6 +5,7 @@ No parameter here depends on the number of classes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -17,26 +18,38 @@ EPSILON = {torch.float32: 1e-6, torch.float64: 1e-12}
 """Keeps a feature of length 0 from being divided by it, and the Cholesky factor from failing, in each precision."""
 
 
-Backbone = tuple[nn.Module, int]
+Stride = tuple[int, int, int]
+Backbone = tuple[nn.Module, Stride]
 
 
-def _dynunet(features: int, filters: tuple[int, ...] = (32, 48, 96, 128, 160), residual: bool = False) -> Backbone:
+def _dynunet(
+    features: int,
+    filters: tuple[int, ...] = (32, 48, 96, 128, 160),
+    strides: tuple[int | Stride, ...] | None = None,
+    residual: bool = False,
+) -> Backbone:
+    """`strides`: from each level to the next, one number or one an axis; 2 everywhere where nothing is said.
+
+    Thin stacks want fewer halvings along S than in the plane: at 8 of S and 16 of the others, 16 slices suffice.
+    """
     from monai.networks.nets import DynUNet
 
-    levels = len(filters)
+    steps = [2] * (len(filters) - 1) if strides is None else [_per_axis(step) for step in strides]
+    if len(steps) != len(filters) - 1:
+        raise ValueError(f"{len(filters)} filters need {len(filters) - 1} strides")
     network = DynUNet(
         spatial_dims=3,
         in_channels=1,
         out_channels=features,
-        kernel_size=[3] * levels,
-        strides=[1] + [2] * (levels - 1),
-        upsample_kernel_size=[2] * (levels - 1),
+        kernel_size=[3] * len(filters),
+        strides=[1, *steps],
+        upsample_kernel_size=steps,
         filters=list(filters),
         norm_name=("group", {"num_groups": 16}),
         act_name="relu",
         res_block=residual,
     )
-    return network, 2 ** (levels - 1)
+    return network, tuple(math.prod(axis) for axis in zip(*map(_per_axis, steps), strict=True))
 
 
 def _segresnet(features: int, init_filters: int = 16, blocks_down: tuple[int, ...] = (1, 2, 2, 4)) -> Backbone:
@@ -50,7 +63,7 @@ def _segresnet(features: int, init_filters: int = 16, blocks_down: tuple[int, ..
         blocks_down=tuple(blocks_down),
         blocks_up=(1,) * (len(blocks_down) - 1),
     )
-    return network, 2 ** (len(blocks_down) - 1)
+    return network, _per_axis(2 ** (len(blocks_down) - 1))
 
 
 def _unet(features: int, channels: tuple[int, ...] = (32, 64, 128, 192), residual_units: int = 2) -> Backbone:
@@ -66,7 +79,14 @@ def _unet(features: int, channels: tuple[int, ...] = (32, 64, 128, 192), residua
         norm=("group", {"num_groups": 8}),
         act="relu",
     )
-    return network, 2 ** (len(channels) - 1)
+    return network, _per_axis(2 ** (len(channels) - 1))
+
+
+def _per_axis(step: int | Stride) -> Stride:
+    along = (step,) * 3 if isinstance(step, int) else tuple(step)
+    if len(along) != 3 or any(not isinstance(n, int) or n < 1 for n in along):
+        raise ValueError(f"a stride is a whole number or three of them, not {step}")
+    return along
 
 
 BACKBONES: dict[str, Callable[..., Backbone]] = {
@@ -76,11 +96,11 @@ BACKBONES: dict[str, Callable[..., Backbone]] = {
 }
 
 
-def build_backbone(name: str, features: int, **options: Any) -> tuple[nn.Module, int]:
+def build_backbone(name: str, features: int, **options: Any) -> Backbone:
     """Build a backbone that maps (B, 1, X, Y, Z) to (B, `features`, X, Y, Z).
 
     Returns:
-        The network, and the number that X, Y and Z must be multiples of: the product of its strides.
+        The network, and what X, Y and Z must be multiples of: the products of its strides along each axis.
 
     Group normalization stands where these networks usually normalize each channel by itself: it has a fast
     channels-last kernel on the CPU and does not depend on the batch.
@@ -92,7 +112,7 @@ def build_backbone(name: str, features: int, **options: Any) -> tuple[nn.Module,
         raise UserError(f"There is no backbone '{name}'; choose one of {', '.join(BACKBONES)}.")
     try:
         network, stride = BACKBONES[name](features, **options)
-        if stride < 2:
+        if max(stride) < 2:
             raise ValueError("it needs two levels at least")
     except (TypeError, ValueError, LookupError, RuntimeError) as error:
         reason = str(error).rstrip(".")

@@ -11,6 +11,7 @@ from .cases import CaseList
 from .errors import UserError
 from .grid import nearest_axes
 from .intensity import default_rule
+from .network import Stride
 from .protocols import Protocol
 from .settings import SourceSettings, TrainingSettings
 
@@ -18,11 +19,11 @@ HEADERS_READ = 100
 """Images of a source whose headers decide what is typical of it."""
 
 
-def plan_protocols(lists: Sequence[CaseList], settings: TrainingSettings, stride: int) -> dict[str, Protocol]:
+def plan_protocols(lists: Sequence[CaseList], settings: TrainingSettings, stride: Stride) -> dict[str, Protocol]:
     """Decide the grid, patch and intensity rule that each source is read with.
 
     Args:
-        stride: the backbone's; every side of a patch is a multiple of it.
+        stride: the backbone's along each axis; every side of a patch is a multiple of it.
 
     Returns:
         Source -> Protocol; sources whose settings name the same protocol share one.
@@ -49,7 +50,7 @@ def plan_protocols(lists: Sequence[CaseList], settings: TrainingSettings, stride
     return protocols
 
 
-def _plan_one(cases: CaseList, source: SourceSettings, patch_voxels: int, stride: int) -> Protocol:
+def _plan_one(cases: CaseList, source: SourceSettings, patch_voxels: int, stride: Stride) -> Protocol:
     training = cases.of("training")
     if not training:
         raise UserError(f"The source '{cases.source}' has no training case; add some or leave its list out.")
@@ -60,10 +61,10 @@ def _plan_one(cases: CaseList, source: SourceSettings, patch_voxels: int, stride
     typical_spacing, typical_extent = np.median(spacings, axis=0), np.median(extents, axis=0)
     spacing = source.spacing or tuple(round(float(s), 3) for s in typical_spacing)
     patch = source.patch or fitting_patch(typical_extent / spacing, patch_voxels, stride)
-    if any(side % stride for side in patch):
+    if any(side % step for side, step in zip(patch, stride, strict=True)):
         raise UserError(
-            f"The patch {patch} of the source '{cases.source}' does not fit the backbone: each side must be a "
-            f"multiple of {stride}."
+            f"The patch {patch} of the source '{cases.source}' does not fit the backbone: its sides must be "
+            f"multiples of {stride}."
         )
     return Protocol(
         name=source.protocol or cases.source,
@@ -77,15 +78,19 @@ def _plan_one(cases: CaseList, source: SourceSettings, patch_voxels: int, stride
     )
 
 
-def fitting_patch(shape: Sequence[float], voxels: int, stride: int) -> tuple[int, int, int]:
+def fitting_patch(shape: Sequence[float], voxels: int, stride: Stride) -> tuple[int, int, int]:
     """A patch of at most about `voxels` voxels for images of `shape`: the whole image, or a box less elongated than it.
 
     Sides are multiples of `stride`.
     """
     # Whole voxels first, as the model's grid has them: 80.0000001 of them need no patch of 96.
-    sides = [stride * max(1, int(np.ceil(round(length) / stride))) for length in shape]
-    while np.prod(sides) > voxels and max(sides) > stride:
-        sides[int(np.argmax(sides))] -= stride
+    sides = [step * max(1, int(np.ceil(round(length) / step))) for length, step in zip(shape, stride, strict=True)]
+    while np.prod(sides) > voxels:
+        divisible = [axis for axis in range(3) if sides[axis] > stride[axis]]
+        if not divisible:
+            break
+        longest = max(divisible, key=lambda axis: sides[axis])
+        sides[longest] -= stride[longest]
     return tuple(sides)
 
 

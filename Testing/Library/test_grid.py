@@ -281,6 +281,15 @@ def test_the_weights_of_an_axis_are_shares(there, here):
     np.testing.assert_allclose(weights, weights[::-1, ::-1], atol=1e-5)
 
 
+@given(there=st.integers(1, 60), here=st.integers(1, 120))
+def test_downsampling_moves_nothing(there, here):
+    centers = (np.arange(there) + 0.5) * here / there - 0.5
+    reach = max(1.0, here / there)
+    whole = (centers - reach >= -1) & (centers + reach <= here)
+    found = axis_weights(there, here) @ np.arange(here)
+    np.testing.assert_allclose(found[whole], centers[whole], atol=1e-4)
+
+
 def test_the_outer_voxels_are_held_beyond_their_centers():
     weights = axis_weights(8, 2)  # four new voxels in each old one; two of them outside its center
     np.testing.assert_allclose(weights[:2], [[1, 0], [1, 0]])

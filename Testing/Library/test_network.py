@@ -36,24 +36,25 @@ def codes(count: int, dimension: int) -> torch.Tensor:
 @pytest.mark.parametrize("name", BACKBONES)
 def test_a_backbone_gives_every_voxel_a_feature(name):
     network, stride = build_backbone(name, 24, **SMALL[name])
-    assert stride == 4
-    image = torch.randn(2, 1, 2 * stride, stride, 3 * stride)
-    assert network(image).shape == (2, 24, 2 * stride, stride, 3 * stride)
+    assert stride == (4, 4, 4)
+    image = torch.randn(2, 1, 8, 4, 12)
+    assert network(image).shape == (2, 24, 8, 4, 12)
 
 
 @pytest.mark.parametrize(
     ("name", "options", "stride"),
     [
-        ("dynunet", {"filters": [16, 16, 16, 16]}, 8),
-        ("dynunet", {"filters": [16, 16, 16], "residual": True}, 4),
-        ("segresnet", {"init_filters": 8, "blocks_down": [1, 1]}, 2),
-        ("unet", {"channels": [8, 8], "residual_units": 0}, 2),
+        ("dynunet", {"filters": [16, 16, 16, 16]}, (8, 8, 8)),
+        ("dynunet", {"filters": [16, 16, 16], "residual": True}, (4, 4, 4)),
+        ("dynunet", {"filters": [16, 16, 16], "strides": [2, [2, 2, 1]]}, (4, 4, 2)),
+        ("segresnet", {"init_filters": 8, "blocks_down": [1, 1]}, (2, 2, 2)),
+        ("unet", {"channels": [8, 8], "residual_units": 0}, (2, 2, 2)),
     ],
 )
 def test_options_of_a_backbone_are_used_and_its_stride_follows(name, options, stride):
     network, found = build_backbone(name, 16, **options)
     assert found == stride
-    assert network(torch.zeros(1, 1, 2 * stride, 2 * stride, 2 * stride)).shape[1] == 16
+    assert network(torch.zeros(1, 1, *(2 * step for step in stride))).shape[1] == 16
 
 
 def test_options_of_a_backbone_change_it():
@@ -99,7 +100,7 @@ def test_features_come_with_channels_last(backbone):
     network = a_network(backbone)
     features = network(torch.randn(2, 1, 8, 4, 12))
     assert features.shape == (2, 8, 4, 12, 16)
-    assert network.features == 16 and network.stride == 4
+    assert network.features == 16 and network.stride == (4, 4, 4)
 
 
 @pytest.mark.parametrize("backbone", SMALL)

@@ -11,6 +11,7 @@ import SimpleITK as sitk  # noqa: N813 - the name by which everyone knows it
 from CFSegmenterLib.cases import CaseList, read_case_lists
 from CFSegmenterLib.errors import UserError
 from CFSegmenterLib.intensity import CT_WINDOW, ForegroundZScoreRule, WindowRule
+from CFSegmenterLib.network import Stride
 from CFSegmenterLib.planning import fitting_patch, plan_protocols
 from CFSegmenterLib.settings import TrainingSettings
 
@@ -34,7 +35,7 @@ def a_source(folder: Path, grids, name: str = "abdomen", modality: str = "ct", s
     return read_case_lists([folder / "dataset.json"])[0]
 
 
-def planned(*lists: CaseList, stride: int = 8, **said):
+def planned(*lists: CaseList, stride: Stride = (8, 8, 8), **said):
     return plan_protocols(lists, TrainingSettings.model_validate(said), stride)
 
 
@@ -69,29 +70,31 @@ def test_a_patch_holds_no_more_voxels_than_allowed(tmp_path):
     assert all(side % 8 == 0 for side in protocol.patch)
 
 
-@pytest.mark.parametrize("stride", [2, 8, 16])
+@pytest.mark.parametrize("stride", [(2, 2, 2), (8, 8, 8), (16, 16, 16), (16, 16, 8)])
 @pytest.mark.parametrize("voxels", [4096, 20_000, 150_000])
 @pytest.mark.parametrize("shape", [(256.0, 256.0, 192.0), (35.2, 50.1, 36.0), (400.0, 20.0, 7.0), (1.0, 1.0, 1.0)])
 def test_patches_fit_the_stride_the_image_and_the_memory(shape, voxels, stride):
     patch = fitting_patch(shape, voxels, stride)
-    assert all(side % stride == 0 and side >= stride for side in patch)
-    whole = tuple(stride * math.ceil(round(length) / stride) for length in shape)
+    assert all(side % step == 0 and side >= step for side, step in zip(patch, stride, strict=True))
+    whole = tuple(step * math.ceil(round(length) / step) for length, step in zip(shape, stride, strict=True))
     assert all(side <= length for side, length in zip(patch, whole, strict=True))
-    assert math.prod(patch) <= voxels or max(patch) == stride
-    assert patch == whole or math.prod(patch) > voxels / 2 or min(patch) == stride
+    assert math.prod(patch) <= voxels or patch == stride
+    assert patch == whole or math.prod(patch) > voxels / 2 or any(p == s for p, s in zip(patch, stride, strict=True))
 
 
 def test_a_patch_is_less_elongated_than_the_image():
-    patch = fitting_patch((400, 100, 100), 200_000, 16)
+    patch = fitting_patch((400, 100, 100), 200_000, (16, 16, 16))
     assert max(patch) / min(patch) < 400 / 100
 
 
 def test_rounding_does_not_widen_a_patch(tmp_path):
     # 96 voxels of 1.5625 mm are 96.03 of the 1.562 mm that the spacing is rounded to, and still 96.
-    protocol = planned(a_source(tmp_path, [((96, 96, 32), (1.5625, 1.5625, 2.0))]), stride=16, patch_voxels=10**6)
+    protocol = planned(
+        a_source(tmp_path, [((96, 96, 32), (1.5625, 1.5625, 2.0))]), stride=(16, 16, 16), patch_voxels=10**6
+    )
     assert protocol["abdomen"].patch == (96, 96, 32)
-    assert fitting_patch((80.0000001, 80.4, 32.6), 10**6, 16) == (80, 80, 48)
-    assert fitting_patch((80, 80, 0.3), 10**6, 16) == (80, 80, 16)
+    assert fitting_patch((80.0000001, 80.4, 32.6), 10**6, (16, 16, 16)) == (80, 80, 48)
+    assert fitting_patch((80, 80, 0.3), 10**6, (16, 16, 16)) == (80, 80, 16)
 
 
 def a_direction(order, flips=(1, 1, 1)) -> tuple[float, ...]:
@@ -159,7 +162,9 @@ def test_a_source_that_settings_speak_of_must_be_there(tmp_path):
 
 
 def test_a_patch_that_does_not_fit_the_backbone_is_refused(tmp_path):
-    with pytest.raises(UserError, match=r"\(16, 20, 8\) of the source 'abdomen' does not fit .* multiple of 8"):
+    with pytest.raises(
+        UserError, match=r"\(16, 20, 8\) of the source 'abdomen' does not fit .* multiples of \(8, 8, 8\)"
+    ):
         planned(a_source(tmp_path, GRIDS), sources={"abdomen": {"patch": [16, 20, 8]}})
 
 

@@ -147,7 +147,7 @@ def test_every_recipe_can_be_trained_with(path):
     settings = read_settings(path)
     _, stride = build_backbone(settings.backbone.name, settings.backbone.features, **settings.backbone.options)
     for source in settings.sources.values():
-        assert source.patch is None or all(side % stride == 0 for side in source.patch)
+        assert source.patch is None or all(p % s == 0 for p, s in zip(source.patch, stride, strict=True))
 
 
 def test_there_is_a_recipe():
