@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
-from .encoding import Encoding
 from .errors import UserError
-from .grid import ModelGrid
-from .model import MANIFEST, Model
+from .model import MANIFEST
 from .resources import resource_folders
-from .structures import Vocabulary
 
 DEFAULT_MODEL = "general"
 
@@ -66,24 +60,3 @@ def models_in(folder: str | Path, deepest: int = DEEPEST) -> tuple[Path, ...]:
     except OSError:
         return ()  # a folder that may not be read holds no model for this user
     return tuple(found for each in inner for found in models_in(each, deepest - 1))
-
-
-def answerable(model: Model, names: Sequence[str] | None, vocabulary: Vocabulary | None = None) -> tuple[str, ...]:
-    """The names under which a model answers for `names` (None: all that it was taught), before any image is read.
-
-    Raises:
-        UserError: the model does not know a structure.
-    """
-    return _empty_encoding(model, vocabulary).segment(names).names
-
-
-def structures_of_model(model: Model, vocabulary: Vocabulary | None = None) -> tuple[str, ...]:
-    """All that a model can be asked for: what it was taught, and wholes of which it knows all the parts."""
-    return _empty_encoding(model, vocabulary).structures
-
-
-def _empty_encoding(model: Model, vocabulary: Vocabulary | None) -> Encoding:
-    """An encoding of one empty voxel: it knows all names, without a pass of the network."""
-    grid = ModelGrid.fit((1, 1, 1), np.eye(4), (1.0, 1.0, 1.0))
-    nothing = np.zeros((1, 1, 1, model.network.features), dtype=np.float16)
-    return Encoding(model, model.manifest.protocols[0], grid, np.eye(4), nothing, vocabulary)

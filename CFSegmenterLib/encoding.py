@@ -16,10 +16,11 @@ from torch import Tensor
 from .decision import Layer, margins, plan_layers, winners
 from .errors import UserError
 from .grid import ModelGrid, Taps
-from .hierarchy import complete_divisions, overlap_matrix
+from .hierarchy import overlap_matrix
 from .model import Model
 from .progress import Progress, advance, silent
 from .protocols import Protocol
+from .repertoire import Repertoire
 from .structures import Vocabulary
 
 ROWS_BYTES = 64 << 20
@@ -107,8 +108,9 @@ class Encoding:
         self.grid = grid
         self.affine = affine
         self.features = features
-        self.vocabulary = vocabulary or Vocabulary.load()
-        self._overlaps = overlap_matrix(model.bank.names, self.vocabulary)
+        vocabulary = vocabulary or Vocabulary.load()
+        self.repertoire = Repertoire(model.manifest.structures, vocabulary, model.manifest.name)
+        self._overlaps = overlap_matrix(model.bank.names, vocabulary)
         self.layers = plan_layers(self._overlaps)
         with torch.inference_mode():
             self._cosine = model.network.cosine()
@@ -119,9 +121,7 @@ class Encoding:
     @property
     def structures(self) -> tuple[str, ...]:
         """What can be asked for by name: the model's structures, and wholes of which it knows all the parts."""
-        known = self.model.manifest.structures
-        wholes = dict.fromkeys(s.part_of for n in known if (s := self.vocabulary.get(n)) is not None and s.part_of)
-        return (*known, *(w for w in wholes if w not in known and self._union(w)))
+        return self.repertoire.structures
 
     def similarity(self, structure: str | Query) -> np.ndarray:
         """(I, J, K) float32 cosine of every voxel with a structure, -1..1.
@@ -140,8 +140,7 @@ class Encoding:
             UserError: the model does not know a structure.
             Cancelled: as `progress` asked.
         """
-        asked = self.model.manifest.structures if structures is None else structures
-        names = tuple(dict.fromkeys(self._known(name) for name in asked))
+        names = self.repertoire.resolve_all(structures)
         decided = self._decide(progress)
         dtype = np.uint8 if len(names) < 256 else np.uint16
         layers: list[np.ndarray] = []
@@ -235,7 +234,7 @@ class Encoding:
         """(X, Y, Z) float32 on the model's grid."""
         if isinstance(structure, Query):
             return self._dot(torch.from_numpy(structure.vector))
-        first, *others = self._members(self._known(structure))
+        first, *others = self._members(self.repertoire.resolve(structure))
         result = self._dot(self._queries[first])
         for member in others:
             np.maximum(result, self._dot(self._queries[member]), out=result)
@@ -248,34 +247,9 @@ class Encoding:
             result[row] = (torch.from_numpy(plane).float() @ vector).numpy()
         return np.clip(result, -1, 1, out=result)
 
-    def _known(self, name: str) -> str:
-        """The name under which this encoding answers for `name`."""
-        found = self.vocabulary.get(name)
-        for candidate in (found.name if found else None, " ".join(str(name).lower().split())):
-            if candidate and (candidate in self.model.manifest.structures or self._union(candidate)):
-                return candidate
-        known = self.structures
-        near = [n for n in self.vocabulary.nearest(name, 5) if n in known] if found is None else []
-        hint = f"did you mean {' or '.join(near)}? " if near else ""
-        raise UserError(
-            f"The model '{self.model.manifest.name}' was not taught '{name}'; {hint}it knows {', '.join(known)}."
-        )
-
     def _members(self, name: str) -> tuple[int, ...]:
         """Indices of the prototypes whose union is the structure."""
-        own = (self.model.bank.index(name),) if name in self.model.manifest.structures else ()
-        return (*own, *(self.model.bank.index(part) for part in self._union(name)))
-
-    def _union(self, whole: str) -> tuple[str, ...]:
-        """The known parts of a structure; empty where the model knows no division of it completely.
-
-        The structure itself being known, any known part counts: what is in a part is in the whole.
-        """
-        known = set(self.model.manifest.structures)
-        if whole in known:
-            return tuple(n for n in self.model.manifest.structures if n != whole and self.vocabulary.contains(whole, n))
-        complete = [parts for parts in complete_divisions(whole, self.vocabulary) if set(parts) <= known]
-        return tuple(name for parts in complete for name in parts)
+        return tuple(self.model.bank.index(member) for member in self.repertoire.members(name))
 
     def _contest_of(self, index: int) -> int:
         return next(number for number, layer in enumerate(self.layers) if index in layer.members)

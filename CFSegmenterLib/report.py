@@ -152,7 +152,7 @@ class _Report:
         self.volume = volume
         self.viewer = Viewer(volume, encoding.protocol.modality)
         self.names = segmentation.names
-        self.colors = {n: color_of(n, i, encoding.vocabulary) for i, n in enumerate(self.names)}
+        self.colors = {n: color_of(n, i, encoding.repertoire.vocabulary) for i, n in enumerate(self.names)}
         self.truth = {self.resolved([name])[0]: np.asarray(mask).astype(bool) for name, mask in truth.items()}
         self.areas = {plane: self._areas(plane) for plane in SLICES}
         self.voxels = dict(zip(self.names, self.areas[AXIAL].sum(axis=0).tolist(), strict=True))
@@ -160,14 +160,14 @@ class _Report:
 
     def resolved(self, names: Sequence[str]) -> list[str]:
         """The names under which the segmentation holds them."""
-        found = (self.encoding.vocabulary.get(name) for name in names)
+        found = (self.encoding.repertoire.vocabulary.get(name) for name in names)
         return [f.name if f and n not in self.names else n for f, n in zip(found, names, strict=True)]
 
     def main_structures(self) -> list[str]:
         """The largest that were found, one of each pair of sides."""
         chosen: list[str] = []
         for name in sorted(self.names, key=lambda n: -self.voxels[n]):
-            twin = self.encoding.vocabulary.twin(name)
+            twin = self.encoding.repertoire.vocabulary.twin(name)
             if self.voxels[name] and len(chosen) < MAPS and (twin is None or twin.name not in chosen):
                 chosen.append(name)
         return chosen or list(self.names[:1])
@@ -203,7 +203,7 @@ class _Report:
         """The table, in the order in which the structures were asked for."""
         rows = []
         for name in self.names:
-            known = self.encoding.vocabulary.get(name)
+            known = self.encoding.repertoire.vocabulary.get(name)
             codes = tuple(c for c in (known.type, known.modifier) if c is not None) if known else ()
             truth = self.truth.get(name)
             rows.append(

@@ -15,6 +15,7 @@ from .model import Model, load_model
 from .precision import choose_device, choose_precision, keep_freed_memory
 from .progress import Progress, silent
 from .protocols import Protocol, choose_protocol
+from .repertoire import Repertoire
 from .structures import Vocabulary
 from .volume import Volume, check_volume
 from .windows import OVERLAP, unit_features
@@ -45,6 +46,7 @@ class Segmenter:
         self.vocabulary = vocabulary or Vocabulary.load()
         network = model.network.eval().to(self.device, memory_format=torch.channels_last_3d)
         self.model = Model(network, model.bank, model.manifest)
+        self.repertoire = Repertoire(model.manifest.structures, self.vocabulary, model.manifest.name)
 
     @classmethod
     def load(cls, folder: str | Path, device: str = "auto") -> Segmenter:

@@ -37,7 +37,7 @@ def demo(
     options.existing([image] if image else [], "image")
     asked = None if targets is None else options.wanted_structures(targets)
 
-    from ..catalogue import answerable, find_model
+    from ..catalogue import find_model
     from ..files import image_stem
     from ..report import write_report
     from ..results import ResultFiles, write_segmentation
@@ -45,7 +45,7 @@ def demo(
 
     segmenter = Segmenter.load(find_model(model), device)
     if targets is not None:
-        asked = list(answerable(segmenter.model, asked, segmenter.vocabulary))
+        asked = list(segmenter.repertoire.resolve_all(asked))
     known_protocol(segmenter, protocol)
     options.made_folder(out)
     with shown("demo") as progress:

@@ -44,13 +44,13 @@ def segment(
     options.existing(images, "image")
     asked = options.wanted_structures(targets)
 
-    from ..catalogue import answerable, find_model
+    from ..catalogue import find_model
     from ..results import ResultFiles
     from ..segmenter import Segmenter
 
     files = [ResultFiles(out, stem) for stem in distinct_stems(images)]
     segmenter = Segmenter.load(find_model(model), device)
-    names = answerable(segmenter.model, asked, segmenter.vocabulary)
+    names = segmenter.repertoire.resolve_all(asked)
     request = Request(names, similarity, margin, modality, known_protocol(segmenter, protocol))
     planned = [path for each in files for path in each.all(names, similarity=similarity, margin=margin)]
     options.free_to_write(planned, overwrite)

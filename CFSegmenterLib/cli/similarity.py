@@ -39,12 +39,12 @@ def similarity(
     options.existing([image], "image")
     options.existing([from_mask] if from_mask else [], "mask")
 
-    from ..catalogue import answerable, find_model
+    from ..catalogue import find_model
     from ..files import read_volume, write_map_nifti
     from ..segmenter import Segmenter
 
     segmenter = Segmenter.load(find_model(model), device)
-    name = PAINTED if structure is None else answerable(segmenter.model, [structure], segmenter.vocabulary)[0]
+    name = PAINTED if structure is None else segmenter.repertoire.resolve(structure)
     file = _file(out, image, name)
     options.free_to_write([file], overwrite)
     known_protocol(segmenter, protocol)

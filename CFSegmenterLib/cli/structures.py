@@ -40,10 +40,11 @@ def structures(
 
 
 def _names_of(model: str, vocabulary: Vocabulary) -> list[str]:
-    from ..catalogue import find_model, structures_of_model
-    from ..model import load_model
+    from ..catalogue import find_model
+    from ..model import read_manifest
+    from ..repertoire import Repertoire
 
-    return list(structures_of_model(load_model(find_model(model)), vocabulary))
+    return list(Repertoire(read_manifest(find_model(model)).structures, vocabulary).structures)
 
 
 def _matching(query: str, names: list[str], vocabulary: Vocabulary) -> list[str]:

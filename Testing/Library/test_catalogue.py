@@ -1,4 +1,4 @@
-"""Finding models, and what they can be asked for."""
+"""Finding models."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import shutil
 import pytest
 
 from CFSegmenterLib import catalogue
-from CFSegmenterLib.catalogue import answerable, find_model, models_in, shipped_models, structures_of_model
+from CFSegmenterLib.catalogue import find_model, models_in, shipped_models
 from CFSegmenterLib.errors import UserError
 
 
@@ -57,11 +57,3 @@ def test_models_are_looked_for_some_folders_down_and_not_in_hidden_ones(a_model_
     assert models_in(tmp_path) == (tmp_path / "a/b/c",)
     assert models_in(tmp_path / "d") == (tmp_path / "d/e/f/g",)
     assert models_in(tmp_path / "nowhere") == ()
-
-
-def test_names_are_checked_without_a_pass_of_the_network(a_model):
-    assert answerable(a_model, None) == ("liver", "right kidney", "left kidney", "spleen")
-    assert answerable(a_model, ["Kidney", "kidney_left"]) == ("kidney", "left kidney")
-    assert structures_of_model(a_model)[-1] == "kidney"
-    with pytest.raises(UserError, match="not taught 'brain'"):
-        answerable(a_model, ["liver", "brain"])
