@@ -39,7 +39,7 @@ def test_a_structure_of_no_vocabulary_is_found_by_what_it_was_called():
 
 
 def test_what_was_not_taught_is_answered_with_what_was(abdomen):
-    with pytest.raises(UserError, match="'abdomen' was not taught 'brain'; it knows liver, .*kidney"):
+    with pytest.raises(UserError, match=r"'abdomen' was not taught 'brain'; it knows liver, .*kidney"):
         abdomen.resolve_all(["liver", "brain"])
     with pytest.raises(UserError, match="did you mean liver"):
         abdomen.resolve("livver")
