@@ -18,6 +18,7 @@ from .errors import UserError
 from .grid import ModelGrid, Taps
 from .hierarchy import overlap_matrix
 from .model import Model
+from .pieces import bounding_boxes, largest_piece
 from .progress import Progress, advance, silent
 from .protocols import Protocol
 from .repertoire import Repertoire
@@ -117,6 +118,8 @@ class Encoding:
             prototypes = torch.from_numpy(np.array(model.bank.matrix, dtype=np.float32))
             self._queries = self._cosine.queries(prototypes.to(self._cosine.projection.device)).cpu()
         self._decided: tuple[np.ndarray, ...] | None = None
+        self._boxes: tuple[dict[int, tuple[slice, ...]], ...] = ()
+        self._whole: set[int] = set()
 
     @property
     def structures(self) -> tuple[str, ...]:
@@ -134,7 +137,8 @@ class Encoding:
     def segment(self, structures: Sequence[str] | None = None, progress: Progress = silent) -> Segmentation:
         """Decide which voxels belong to each of `structures`; None asks for all that the model was taught.
 
-        The first call decides for every structure at once; later ones look the answer up.
+        The first call decides for every structure at once; later ones look the answer up. Of a structure that every
+        annotation showed in one piece, the largest piece is given.
 
         Raises:
             UserError: the model does not know a structure.
@@ -142,6 +146,7 @@ class Encoding:
         """
         names = self.repertoire.resolve_all(structures)
         decided = self._decide(progress)
+        self._make_whole([member for name in names for member in self._members(name)])
         dtype = np.uint8 if len(names) < 256 else np.uint16
         layers: list[np.ndarray] = []
         places: dict[str, tuple[int, int]] = {}
@@ -170,6 +175,7 @@ class Encoding:
         Where structures that overlap have both won it is one of them.
         """
         found, *others = self._decide(progress)
+        self._make_whole(range(1, len(self.model.bank)))
         if others:
             found = found.copy()
         for other in others:
@@ -266,7 +272,22 @@ class Encoding:
         if self._decided is None:
             deciders = [_chooser(layer) for layer in self.layers]
             self._decided = self._over_volume(deciders, np.uint16, "deciding", progress)
+            self._boxes = tuple(bounding_boxes(contest) for contest in self._decided)
         return self._decided
+
+    def _make_whole(self, members: Sequence[int]) -> None:
+        """Leave only the largest piece of the prototypes whose structures are of one piece; the rest is background."""
+        one_piece = set(self.model.manifest.one_piece)
+        for index in members:
+            if index in self._whole or self.model.bank.names[index] not in one_piece:
+                continue
+            self._whole.add(index)
+            contest = self._contest_of(index)
+            box = self._boxes[contest].get(index)
+            if box is not None:
+                inside = self._decided[contest][box]
+                mask = inside == index
+                inside[mask & ~largest_piece(mask)] = 0
 
     def _over_volume(
         self, deciders: Sequence[Callable[[Tensor], np.ndarray]], dtype: type, message: str, progress: Progress

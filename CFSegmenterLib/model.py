@@ -48,6 +48,7 @@ class Manifest(BaseModel):
         backbone, dimension: build the network.
         temperature: tau that it was trained with.
         protocols: the kinds of scan that it reads.
+        one_piece: structures that were one connected piece in every annotation that it learned from.
         sources: what it learned from.
         training: settings, command, iterations, hours and versions, for the record.
         scores: the evaluation's summary, for the record.
@@ -67,6 +68,7 @@ class Manifest(BaseModel):
     dimension: int
     temperature: float
     protocols: tuple[Protocol, ...] = Field(min_length=1)
+    one_piece: tuple[str, ...] = ()
     sources: tuple[SourceRecord, ...] = ()
     training: dict[str, Any] = Field(default_factory=dict)
     scores: dict[str, Any] = Field(default_factory=dict)

@@ -31,6 +31,9 @@ class SourceSettings(_Settings):
         share: how often this source's structures are drawn, relative to the other sources.
         mirror: left and right may be exchanged (and with them the names of twins) without harm to anatomy. Cases
             whose annotation would not be true of a mirror image are left as they are.
+        organ_contrast: how far illness or a contrast agent may change the brightness of one organ by itself: in half of
+            the patches each annotated structure is shifted by a normal deviate of this deviation, in units of the
+            normalized image.
         field_of_view: regions of the vocabulary that its images can contain. A known structure of any other
             region is taken as annotated and absent. None leaves every structure possible.
     """
@@ -41,6 +44,7 @@ class SourceSettings(_Settings):
     intensity: IntensityRule | None = None
     share: float = Field(default=1.0, gt=0)
     mirror: bool = False
+    organ_contrast: float = Field(default=0.0, ge=0)
     field_of_view: tuple[str, ...] | None = None
 
 

@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from .model import Manifest, Model, SourceRecord, save_model
 from .model_card import write_card
 from .network import PrototypeNetwork, load_weights, weights_of
 from .patches import Patch, PatchSequence
+from .pieces import of_one_piece
 from .planning import plan_protocols
 from .precision import choose_device, choose_precision, keep_freed_memory
 from .prepared import CaseCache
@@ -45,6 +47,8 @@ from .training_log import TrainingLog
 CHECKPOINT = "checkpoint.safetensors"
 GRADIENT_LIMIT = 12.0
 SKIPS_ALLOWED = 10
+CASES_LOOKED_AT = 100
+"""Annotations of a source that decide which of its structures are of one piece."""
 
 
 @dataclass(frozen=True)
@@ -255,6 +259,14 @@ class Trainer:
         annotation = self.annotations[self.cases[patch.case].source, self.cases[patch.case].annotated]
         return first_stage_loss(similarities, patch.labels.flatten().to(device), annotation, self.plan.settings.loss)
 
+    @cached_property
+    def _one_piece(self) -> tuple[str, ...]:
+        by_source: dict[str, list[int]] = {}
+        for index, case in enumerate(self.cases):
+            by_source.setdefault(case.source, []).append(index)
+        looked_at = (i for each in by_source.values() for i in each[:: max(1, len(each) // CASES_LOOKED_AT)])
+        return of_one_piece((self.patches.prepared[i].labels for i in looked_at), self.plan.bank.names)
+
     @property
     def _patches_here(self) -> int:
         return self.plan.settings.patches_per_step // self.fabric.world_size
@@ -407,6 +419,7 @@ class Trainer:
             dimension=plan.settings.dimension,
             temperature=plan.settings.loss.temperature,
             protocols=tuple(dict.fromkeys(plan.protocols.values())),
+            one_piece=self._one_piece,
             sources=tuple(
                 SourceRecord(
                     name=each.source,

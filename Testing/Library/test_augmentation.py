@@ -11,6 +11,7 @@ from CFSegmenterLib.augmentation import (
     mirror_table,
     mirrored,
     size_to_cut,
+    with_organ_contrast,
 )
 from CFSegmenterLib.settings import AugmentationSettings
 from CFSegmenterLib.structures import Vocabulary
@@ -191,3 +192,23 @@ def test_the_left_kidney_becomes_the_right_one_on_the_other_side():
 )
 def test_only_an_annotation_that_is_true_of_the_mirror_image_may_be_mirrored(annotated, answer):
     assert may_be_mirrored(annotated, VOCABULARY) is answer
+
+
+def test_each_organ_becomes_brighter_or_darker_by_itself():
+    labels = torch.zeros(1, 12, 12, 12, dtype=torch.long)
+    labels[:, 1:5], labels[:, 7:11] = 1, 2
+    image = torch.zeros(1, 12, 12, 12)
+    shifts = []
+    for seed in range(200):
+        changed = with_organ_contrast(image, labels, 1.2, np.random.default_rng(seed))
+        shifts.append((changed[0, 3, 5, 5].item(), changed[0, 9, 5, 5].item()))
+        assert changed[0, 5:7].abs().max() <= np.abs(shifts[-1]).max()
+    first, second = np.array(shifts).T
+    assert abs(first.std() - 1.2) < 0.2 and abs(first.mean()) < 0.3
+    assert abs(np.corrcoef(first, second)[0, 1]) < 0.2
+
+
+def test_what_nobody_drew_keeps_its_brightness():
+    image = torch.randn(1, 6, 6, 6)
+    labels = torch.zeros(1, 6, 6, 6, dtype=torch.long)
+    assert torch.equal(with_organ_contrast(image, labels, 5.0, np.random.default_rng(0)), image)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -180,6 +181,22 @@ def test_a_structure_that_is_not_there_is_answered_with_an_empty_mask(a_painted_
     encoding, _ = an_identical_encoding(a_painted_model, np.zeros((5, 6, 7), dtype=int))
     segmentation = encoding.segment(["liver"])
     assert not segmentation.mask("liver").any() and segmentation.voxels("liver") == 0
+
+
+def test_a_structure_of_one_piece_keeps_its_largest_and_others_keep_all(a_painted_model):
+    organ, other = ORGANS[0], ORGANS[1]
+    indices = np.zeros((12, 9, 7), dtype=int)
+    indices[1:5, 1:5, 1:5], indices[9:11, 1:3, 1:3] = 1, 1
+    indices[1:4, 6:8, 1:5], indices[9:11, 6:8, 5:7] = 2, 2
+    manifest = a_painted_model.manifest.model_copy(update={"one_piece": (organ,)})
+    encoding, _ = an_identical_encoding(replace(a_painted_model, manifest=manifest), indices)
+    found = encoding.segment([organ, other])
+    kept = indices.copy()
+    kept[9:11, 1:3, 1:3] = 0
+    np.testing.assert_array_equal(found.mask(organ), kept == 1)
+    np.testing.assert_array_equal(found.mask(other), indices == 2)
+    np.testing.assert_array_equal(encoding.best(), kept)
+    assert encoding.similarity(organ)[10, 2, 2] > 0.99, "the map still shows what was left out"
 
 
 def test_asking_for_nothing_in_particular_gives_everything_that_was_taught(a_painted_model):

@@ -219,6 +219,15 @@ def was_mirrored(whole: Whole, count: int = 40) -> bool:
     return False
 
 
+def test_organs_change_their_brightness_only_where_a_source_says_how_much():
+    plain = a_sequence()
+    changed = a_sequence(sources={"abdomen": {"organ_contrast": 1.0}})
+    differs = [not torch.equal(plain[n].image, changed[n].image) for n in range(40)]
+    assert 8 < sum(differs) < 32, "in half of the patches"
+    assert all(torch.equal(plain[n].labels, changed[n].labels) for n in range(40))
+    assert same(changed[3], changed[3])
+
+
 def test_sources_are_mirrored_only_where_they_allow_it():
     assert was_mirrored(Whole())
     assert not was_mirrored(Whole(mirror=False))
