@@ -15,7 +15,7 @@ import numpy as np
 
 from ..errors import Cancelled, UserError
 from ..progress import Progress, silent
-from .framing import Frame, FrameDecoder, encode_frame
+from .framing import Frame, FrameDecoder, FramingError, encode_frame
 
 COMMAND = (sys.executable, "-m", "CFSegmenterLib", "worker")
 CHUNK = 1 << 20
@@ -106,7 +106,10 @@ class WorkerClient:
             data = self._process.stdout.read1(CHUNK)
             if not data:
                 raise UserError(_GONE)
-            self._arrived.extend(self._decoder.feed(data))
+            try:
+                self._arrived.extend(self._decoder.feed(data))
+            except FramingError as error:
+                raise UserError(f"What the worker's command says is no answer of CFSegmenter. {error}") from error
         return self._arrived.pop(0)
 
 

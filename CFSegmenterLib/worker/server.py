@@ -23,12 +23,14 @@ import numpy as np
 from .. import __version__
 from ..errors import Cancelled, UserError
 from .encodings import EncodingCache, EncodingGone
-from .framing import Frame, FrameDecoder, FramingError, encode_frame
+from .framing import PROTOCOL, Frame, FrameDecoder, encode_frame
 
-PROTOCOL = 1
 CHUNK = 1 << 20
 PROGRESS_SECONDS = 0.1
 """Progress is reported at most this often: the listener has a screen to draw."""
+
+_INPUT, _OUTPUT, _ERRORS = range(3)
+"""The standard streams, as the operating system numbers them."""
 
 Answer = tuple[dict[str, Any], dict[str, np.ndarray]]
 
@@ -59,17 +61,17 @@ class Server:
         self._waiting: queue.SimpleQueue[Frame | None] = queue.SimpleQueue()
         self._cancelled: set[int] = set()
         self._writing = threading.Lock()
-        self._busy = False
+        self._busy = self._alone = False
 
     def serve(self) -> None:
         """Answer until `shutdown` or the end of the input."""
         threading.Thread(target=self._listen, name="requests", daemon=True).start()
         while (frame := self._waiting.get()) is not None:
+            # Set before `_alone` is read, as the listener sets `_alone` before it reads this: one of them sees it.
             self._busy = True
-            stop = self._answer(frame)
-            self._busy = False
-            if stop:
+            if self._alone or self._answer(frame):
                 return
+            self._busy = False
 
     def _listen(self) -> None:
         decoder = FrameDecoder()
@@ -81,8 +83,9 @@ class Server:
                         self._send({"id": frame.message.get("id"), "event": "answer"})
                     else:
                         self._waiting.put(frame)
-        except (FramingError, OSError, ValueError) as error:
+        except Exception as error:  # whatever it is: without this thread the worker would be deaf, and live on
             self._send({"id": None, "event": "error", "message": f"The connection is broken: {error}"})
+        self._alone = True
         if self._busy:
             # Nobody is left to answer to; a pass through the network would go on for minutes.
             os._exit(0)
@@ -103,7 +106,9 @@ class Server:
             if handle is None:
                 raise UserError(f"The worker does not know the request '{verb}'; both sides must be of one version.")
             message, arrays = handle(self._session, frame, _Reporter(self, number))
-            self._send({**message, "id": number, "event": "answer"}, arrays)
+            # Slicer's volumes have their first axis running fastest; they are turned here, where no screen waits.
+            turned = {name: np.asfortranarray(array) for name, array in arrays.items()}
+            self._send({**message, "id": number, "event": "answer"}, turned)
         except Cancelled:
             self._send({"id": number, "event": "cancelled"})
         except UserError as error:
@@ -290,11 +295,16 @@ def _query_arrays(query: Any) -> dict[str, np.ndarray]:
 def run(device: str = "auto", memory_limit: int | None = None) -> None:
     """Serve the process that started this one, until it lets go.
 
-    Standard output belongs to the protocol: whatever else writes to it, in Python or below, is sent to standard error.
+    Both standard streams belong to the protocol. Whatever else writes to the output, in Python or below, is sent to
+    standard error; whatever else reads the input finds nothing, and no child inherits it: on Windows a child that
+    inherits a pipe which is being read does not even start.
     """
     import psutil
 
-    answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    requests, answers = os.fdopen(os.dup(_INPUT), "rb"), os.fdopen(os.dup(_OUTPUT), "wb")
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, _INPUT)
+    os.close(nothing)
+    os.dup2(_ERRORS, _OUTPUT)
     limit = memory_limit or psutil.virtual_memory().total // 4
-    Server(sys.stdin.buffer, answers, memory_limit=limit, device=device).serve()
+    Server(requests, answers, memory_limit=limit, device=device).serve()

@@ -14,7 +14,7 @@ import pytest
 
 from CFSegmenterLib.errors import Cancelled, UserError
 from CFSegmenterLib.worker.client import COMMAND, WorkerClient
-from CFSegmenterLib.worker.server import PROTOCOL
+from CFSegmenterLib.worker.framing import PROTOCOL
 
 
 @pytest.fixture(scope="module")
@@ -153,3 +153,20 @@ def test_what_is_printed_never_reaches_the_protocol(capfd):
     with WorkerClient([sys.executable, "-c", code]) as worker:
         assert worker.ask("noise").message == {"id": 1, "event": "answer"}
     assert capfd.readouterr().err.count("noise") == 2
+
+
+def test_what_it_runs_cannot_take_what_is_sent_to_it():
+    code = (
+        "import os\nfrom CFSegmenterLib.worker import server\n"
+        "server.VERBS['reader'] = lambda *_: (os.system('sort >&2'), ({}, {}))[-1]\n"
+        "server.run('cpu')\n"
+    )
+    with WorkerClient([sys.executable, "-c", code]) as worker:
+        assert worker.ask("reader").message["event"] == "answer"
+        assert worker.ask("reader").message["id"] == 2
+
+
+def test_output_that_is_no_frame_is_said_in_one_sentence():
+    command = [sys.executable, "-c", "print('Welcome to gpu-box')"]
+    with WorkerClient(command) as worker, pytest.raises(UserError, match=r"no answer of CFSegmenter.*Welcome to gpu"):
+        worker.ask("hello", {"protocol": PROTOCOL})
