@@ -49,15 +49,17 @@ bench: $(STAMP)
 	$(BIN)/python -m Testing.Benchmarks.bench_training_step
 	$(BIN)/python -m Testing.Benchmarks.bench_encoding
 
-# The recorded command behind Resources/Models/general; given again after a stop it goes on where it was.
+# The two recorded commands behind Resources/Models/general; given again after a stop they go on where they were. The
+# first was stopped when its validation showed what the second one's settings changed.
 SOURCES := msd_hippocampus oasis_brain_t1 chaos_mr_t2 acdc_cine_mr openkbp_hn_ct
+TRAIN = $(BIN)/cfsegmenter train --name general --licence "CC BY-NC-SA 4.0" \
+  $(foreach source,$(SOURCES),--cases "$$DATA/$(source)/dataset.json") --cases runs/phantom/dataset.json
 train: $(STAMP)
 	@[ -n "$$DATA" ] || { echo "Name the folder of the sources: make train DATA=path" >&2; exit 2; }
 	[ -f runs/phantom/dataset.json ] || \
 	  $(BIN)/cfsegmenter phantom --out runs/phantom --training 24 --validation 2 --seed 0
-	$(BIN)/cfsegmenter train --name general --licence "CC BY-NC-SA 4.0" --out runs/general \
-	  --settings Resources/Training/general.json \
-	  $(foreach source,$(SOURCES),--cases "$$DATA/$(source)/dataset.json") --cases runs/phantom/dataset.json
+	$(TRAIN) --out runs/general-first --settings Resources/Training/general-first.json --until 10916
+	$(TRAIN) --out runs/general --settings Resources/Training/general.json --initial runs/general-first/last
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -45,7 +45,7 @@ class ModelGrid:
         flipped = tuple(bool(directions[row, axis] < 0) for row, axis in enumerate(order))
         ordered = tuple(int(volume_shape[axis]) for axis in order)
         extent = np.array(ordered) * own_spacing[list(order)]
-        shape = tuple(max(1, round(e / s)) for e, s in zip(extent, spacing, strict=True))
+        shape = tuple(max(1, round(e / s)) for e, s in zip(extent, spacing))
         return cls(
             order=order,
             flipped=flipped,
@@ -67,12 +67,12 @@ class ModelGrid:
     @cached_property
     def forward_weights(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """An axis each, (model voxels, volume voxels) float32: band-limited, so that thin slices are averaged."""
-        return tuple(axis_weights(there, here) for there, here in zip(self.shape, self.ordered_shape, strict=True))
+        return tuple(axis_weights(there, here) for there, here in zip(self.shape, self.ordered_shape))
 
     @cached_property
     def taps(self) -> tuple[Taps, Taps, Taps]:
         """An axis each, in the model's order: where each of the volume's voxels lies between the model's."""
-        return tuple(Taps.between(here, there) for here, there in zip(self.ordered_shape, self.shape, strict=True))
+        return tuple(Taps.between(here, there) for here, there in zip(self.ordered_shape, self.shape))
 
     def reorder(self, array: np.ndarray) -> np.ndarray:
         """A volume's (I, J, K, ...) array in the model's axis order, not resampled; a view."""
@@ -198,7 +198,7 @@ def _affine_of(affine, order, flipped, ordered_shape, shape) -> np.ndarray:
     """Index on the model's grid -> RAS: unflip and unpermute to the volume's index, then the volume's affine."""
     to_volume_index = np.zeros((4, 4))
     to_volume_index[3, 3] = 1
-    for row, (axis, flip, here, there) in enumerate(zip(order, flipped, ordered_shape, shape, strict=True)):
+    for row, (axis, flip, here, there) in enumerate(zip(order, flipped, ordered_shape, shape)):
         scale = here / there
         first = 0.5 * scale - 0.5
         to_volume_index[axis, row] = -scale if flip else scale

@@ -257,7 +257,7 @@ class Vocabulary:
         if {a.side, b.side} == {LEFT, RIGHT}:
             return False
         chain_a, chain_b = self._chains[a.name], self._chains[b.name]
-        for step_a, step_b in zip(chain_a, chain_b, strict=False):
+        for step_a, step_b in zip(chain_a, chain_b):
             if step_a is not step_b:
                 # Parts of a whole are apart within one division only; roots have no whole in common and no division.
                 return step_a.division != step_b.division

@@ -180,8 +180,11 @@ class Trainer:
         self._skipped = 0
         self._resume()
 
-    def train(self, progress: Progress = silent) -> Manifest:
+    def train(self, progress: Progress = silent, until: int | None = None) -> Manifest:
         """Train to the last iteration and write the models.
+
+        Args:
+            until: step to stop at before, with a checkpoint; the learning rate falls as if there were no such stop.
 
         Raises:
             Cancelled: as `progress` asked, after a checkpoint was written.
@@ -195,7 +198,8 @@ class Trainer:
         try:
             if self._owes_validation:  # a training that was interrupted before it
                 self._validate(log)
-            while self.step < settings.iterations:
+            last = min(settings.iterations, until or settings.iterations)
+            while self.step < last:
                 patches = [next(loader) for _ in range(self._patches_here)]
                 with _uninterrupted():
                     terms = self.take_step(patches)
@@ -204,12 +208,12 @@ class Trainer:
                     if log:
                         log.step(self.step, terms, self._rate(self.step - 1), self.seconds)
                 if log:
-                    left = (time.monotonic() - started) / (self.step - first) * (settings.iterations - self.step)
+                    left = (time.monotonic() - started) / (self.step - first) * (last - self.step)
                     message = f"loss {log.average:.3f}, {_duration(left)} left"
-                    advance(progress, self.step, settings.iterations, message)
+                    advance(progress, self.step, last, message)
                 if self._owes_validation:
                     self._validate(log)
-                if self.step == settings.iterations or time.monotonic() - saved > 60 * settings.checkpoint_minutes:
+                if self.step == last or time.monotonic() - saved > 60 * settings.checkpoint_minutes:
                     self._checkpoint()
                     saved = time.monotonic()
         except (Cancelled, KeyboardInterrupt):

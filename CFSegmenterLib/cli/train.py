@@ -36,6 +36,9 @@ def train(
     iterations: Annotated[
         int | None, typer.Option("--iterations", min=1, help="Instead of the settings' number.")
     ] = None,
+    until: Annotated[
+        int | None, typer.Option("--until", min=1, help="Stop at this step; the settings' schedule stays as it is.")
+    ] = None,
     initial: Annotated[
         str | None, typer.Option("--initial", help="Start from a model of the same structures, a folder or a name.")
     ] = None,
@@ -78,6 +81,7 @@ def train(
             "--name": name,
             "--licence": licence,
             "--iterations": iterations,
+            "--until": until,
             "--initial": Path(initial).name if initial else None,
             "--text-weights": Path(text_weights).name if text_weights else None,
             "--architecture": architecture,
@@ -94,7 +98,7 @@ def train(
         if trainer.step:
             say(f"Resuming at step {trainer.step} of {chosen.iterations}.")
         try:
-            manifest = trainer.train(progress)
+            manifest = trainer.train(progress, until)
         except (Cancelled, KeyboardInterrupt) as error:
             raise Stopped(
                 f"Stopped at step {trainer.step} of {chosen.iterations} after a checkpoint; "

@@ -103,6 +103,15 @@ def test_ctrl_c_in_a_real_process_leaves_a_checkpoint_and_the_same_command_goes_
     assert len((tmp_path / "run" / "log.csv").read_text().splitlines()) == 121
 
 
+def test_a_training_stops_where_it_is_told_to_and_goes_on_as_if_it_had_not(train, settings, tmp_path):
+    train("--iterations", 4, "--until", 2)
+    assert len((tmp_path / "run" / "log.csv").read_text().splitlines()) == 3
+    assert (tmp_path / "run" / "last" / "manifest.json").exists()
+    assert "Resuming at step 2 of 4" in train("--iterations", 4).stderr
+    train("--iterations", 4, out=tmp_path / "whole")
+    assert weights_at(tmp_path / "run" / "last") == weights_at(tmp_path / "whole" / "last")
+
+
 def test_a_scheduler_that_ends_it_gets_a_checkpoint_too(train, settings, tmp_path):
     said = json.loads(settings.read_text())
     settings.write_text(json.dumps({**said, "iterations": 100_000}))

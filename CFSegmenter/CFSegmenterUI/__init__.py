@@ -1,0 +1,1 @@
+"""What runs inside Slicer: the scene, the panels, and the link to the worker. Never imports torch."""

@@ -1,0 +1,59 @@
+"""What differs between Slicer 5.8 and 5.12, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import slicer
+
+# Installing packages: slicer.packaging since 5.12
+
+
+def installRequirements(path: str | Path, requester: str) -> None:
+    """Install what a file of requirements names and is not there; the user has agreed already.
+
+    Raises:
+        CalledProcessError: pip failed.
+    """
+    try:
+        from slicer import packaging
+    except ImportError:
+        slicer.util.pip_install(["-r", str(path)])
+        return
+    packaging.pip_ensure(packaging.load_requirements(path), prompt_install=False, requester=requester)
+
+
+def pipInstall(arguments: Sequence[str], requester: str) -> None:
+    """Run `pip install` with `arguments`, showing its progress where Slicer can.
+
+    Raises:
+        CalledProcessError: pip failed.
+    """
+    try:
+        from slicer import packaging
+    except ImportError:
+        slicer.util.pip_install(list(arguments))
+        return
+    packaging.pip_install(list(arguments), requester=requester)
+
+
+# Terminology of a segment: a property since 5.10
+
+
+def setTerminology(segment, entry: str) -> None:
+    """Give a segment a serialized terminology entry."""
+    if hasattr(segment, "SetTerminology"):
+        segment.SetTerminology(entry)
+    else:
+        segment.SetTag(segment.GetTerminologyEntryTagName(), entry)
+
+
+# Connecting widgets to a parameter node: connectGui forgets to return its tag before 5.10
+
+
+def connectGui(parameterNode, ui):
+    """Tie the widgets of `ui` that carry a SlicerParameterName to their parameters; returns a tag for disconnectGui."""
+    widgets = (widget for widget in vars(ui).values() if hasattr(widget, "property"))
+    named = {widget.property("SlicerParameterName"): widget for widget in widgets}
+    return parameterNode.connectParametersToGui({name: widget for name, widget in named.items() if name})

@@ -1,0 +1,184 @@
+"""Maps: what a model sees at every voxel of a volume, as volumes with fixed colors beside it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import slicer
+from slicer.i18n import tr as _
+
+from CFSegmenterLib.structures import Vocabulary
+
+from . import subjectHierarchy
+
+KIND, TITLE, CLASSES = "CFSegmenter.MapKind", "CFSegmenter.MapTitle", "CFSegmenter.Classes"
+VOLUME_ROLE = "CFSegmenter.Volume"
+
+SCALES = {
+    # Blue is unlike, red is alike, and neither is pale: in between the scan below is to be seen.
+    "similarity": (
+        (-1.0, 0.05, 0.19, 0.58),
+        (-0.5, 0.37, 0.60, 0.87),
+        (0.0, 0.95, 0.95, 0.93),
+        (0.5, 0.96, 0.58, 0.38),
+        (1.0, 0.70, 0.04, 0.11),
+    ),
+    # Dark is unsure, bright is sure.
+    "margin": ((0.0, 0.12, 0.03, 0.25), (0.33, 0.52, 0.13, 0.44), (0.67, 0.92, 0.44, 0.29), (1.0, 0.99, 0.95, 0.68)),
+}
+"""Kind of map -> (value, red, green, blue), from the least value shown to the greatest."""
+
+
+def writeMap(volumeNode: Any, array: np.ndarray, title: str, kind: str, colors: Any = None) -> Any:
+    """Show an array as a map of the volume, in the place of one of the same title and kind.
+
+    Args:
+        array: (I, J, K) on the volume's grid.
+        kind: "similarity" (-1 to 1), "margin" (0 to 1) or "best" (whole numbers).
+        colors: the color node of a "best" map, see `classColors`.
+
+    Returns:
+        A scalar volume node of float32, for "best" a label map node of int16.
+    """
+    isLabels = kind == "best"
+    node = next((m for m in mapsOf(volumeNode) if kindOf(m) == kind and titleOf(m) == title), None)
+    if node is None:
+        node = _newMap(volumeNode, title, kind, "vtkMRMLLabelMapVolumeNode" if isLabels else "vtkMRMLScalarVolumeNode")
+    with slicer.util.NodeModify(node):
+        # A transposed float32 array is copied into the node directly.
+        slicer.util.updateVolumeFromArray(node, np.asarray(array, np.int16 if isLabels else np.float32).T)
+        node.CopyOrientation(volumeNode)
+        node.SetAndObserveTransformNodeID(volumeNode.GetTransformNodeID())
+        if node.GetDisplayNode() is None:
+            node.CreateDefaultDisplayNodes()
+        _color(node, kind, colors)
+    return node
+
+
+def classColors(scene: Any, names: Sequence[str], vocabulary: Vocabulary) -> Any:
+    """A color node in which the value i has the color of the structure `names[i]`, and the first one is not seen."""
+    told = hashlib.sha256("\n".join(names).encode()).hexdigest()[:16]
+    for node in slicer.util.getNodesByClass("vtkMRMLColorTableNode", scene):
+        if node.GetAttribute(CLASSES) == told:
+            return node
+    node = scene.AddNewNodeByClass("vtkMRMLColorTableNode", scene.GenerateUniqueName(_("CFSegmenter classes")))
+    node.SetAttribute(CLASSES, told)
+    node.SetTypeToUser()
+    node.SetNumberOfColors(len(names))
+    for value, name in enumerate(names):
+        known = vocabulary.get(name)
+        color = [part / 255 for part in known.color] if known else [0.5, 0.5, 0.5]
+        node.SetColor(value, name, *color, 1.0 if value else 0.0)
+    return node
+
+
+def mapsOf(volumeNode: Any) -> list[Any]:
+    """The maps of a volume."""
+    scene = volumeNode.GetScene()
+    found = _mapsIn(scene) if scene else []
+    return [node for node in found if node.GetNodeReference(VOLUME_ROLE) is volumeNode]
+
+
+def titleOf(mapNode: Any) -> str:
+    """What the map is of, "" for a volume that is no map."""
+    return mapNode.GetAttribute(TITLE) or ""
+
+
+def kindOf(mapNode: Any) -> str | None:
+    """One of "similarity", "margin" and "best"; None for a volume that is no map."""
+    return mapNode.GetAttribute(KIND)
+
+
+def showThreshold(mapNode: Any, value: float | None) -> None:
+    """Show of a similarity or margin map only what is at least `value`; None shows all."""
+    display = mapNode.GetDisplayNode()
+    if kindOf(mapNode) not in SCALES or display is None:
+        return
+    with slicer.util.NodeModify(display):
+        display.AutoThresholdOff()
+        # A loaded display node says that it applies a threshold, and does not before it is switched off and on.
+        display.SetApplyThreshold(False)
+        if value is not None:
+            display.SetThreshold(value, max(value, mapNode.GetImageData().GetScalarRange()[1]))
+            display.SetApplyThreshold(True)
+
+
+def showLegend(mapNode: Any) -> None:
+    """Show what the map's colors stand for."""
+    logic = _colorsLogic()
+    if logic is None:
+        return
+    legend = logic.AddDefaultColorLegendDisplayNode(mapNode)
+    with slicer.util.NodeModify(legend):
+        legend.SetTitleText(titleOf(mapNode))
+        if kindOf(mapNode) == "best":
+            legend.SetUseColorNamesForLabels(True)
+        else:
+            legend.SetNumberOfLabels(5)
+        legend.SetVisibility(True)
+
+
+def hideLegends(scene: Any) -> None:
+    """Hide the legends of all our maps; those of other volumes stay."""
+    logic = _colorsLogic()
+    for node in _mapsIn(scene) if logic else ():
+        legend = logic.GetColorLegendDisplayNode(node)
+        if legend is not None:
+            legend.SetVisibility(False)
+
+
+def _mapsIn(scene: Any) -> list[Any]:
+    return [node for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode", scene) if kindOf(node)]
+
+
+def _colorsLogic() -> Any:
+    module = getattr(slicer.modules, "colors", None)
+    logic = module.logic() if module else None
+    return logic if hasattr(logic, "AddDefaultColorLegendDisplayNode") else None
+
+
+def _newMap(volumeNode: Any, title: str, kind: str, className: str) -> Any:
+    pattern = _("{title} similarity ({volume})") if kind == "similarity" else _("{title} ({volume})")
+    node = volumeNode.GetScene().AddNewNodeByClass(className, pattern.format(title=title, volume=volumeNode.GetName()))
+    node.SetAttribute(KIND, kind)
+    node.SetAttribute(TITLE, title)
+    node.SetNodeReferenceID(VOLUME_ROLE, volumeNode.GetID())
+    folder = _("CFSegmenter maps of {volume}").format(volume=volumeNode.GetName())
+    subjectHierarchy.placeInFolder(node, volumeNode, folder)
+    return node
+
+
+def _color(node: Any, kind: str, colors: Any) -> None:
+    display = node.GetDisplayNode()
+    with slicer.util.NodeModify(display):
+        if kind == "best":
+            if colors is not None:
+                display.SetAndObserveColorNodeID(colors.GetID())
+            return
+        scale = SCALES[kind]
+        display.SetAndObserveColorNodeID(_scaleNode(node.GetScene(), kind).GetID())
+        display.AutoWindowLevelOff()
+        display.SetWindowLevelMinMax(scale[0][0], scale[-1][0])
+        display.SetInterpolate(True)
+
+
+def _scaleNode(scene: Any, kind: str) -> Any:
+    """The color node of a kind of map: one in a scene, saved with it."""
+    tag = f"CFSegmenter{kind.capitalize()}"
+    node = scene.GetSingletonNode(tag, "vtkMRMLProceduralColorNode")
+    if node is None:
+        node = scene.CreateNodeByClass("vtkMRMLProceduralColorNode")
+        node.UnRegister(None)
+        node.SetSingletonTag(tag)
+        node.SetName(_("CFSegmenter similarity") if kind == "similarity" else _("CFSegmenter margin"))
+        node.SetHideFromEditors(False)
+        node = scene.AddNode(node)
+    function = node.GetColorTransferFunction()
+    if function.GetSize() != len(SCALES[kind]):  # new, or emptied when the scene was closed
+        function.RemoveAllPoints()
+        for point in SCALES[kind]:
+            function.AddRGBPoint(*point)
+    return node

@@ -1,0 +1,41 @@
+"""The parameter node: every choice the user makes, kept in the scene and saved with it.
+
+The annotations are read while the program runs, so they are written as Python 3.9, that of Slicer 5.8, can read them;
+a node's type takes None, too.
+"""
+
+from typing import Annotated
+
+from slicer import vtkMRMLMarkupsFiducialNode, vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
+from slicer.parameterNodeWrapper import Choice, Default, WithinRange, parameterNodeWrapper
+
+
+@parameterNodeWrapper
+class CFSegmenterParameterNode:
+    """What is segmented, with which model, and what is being looked at.
+
+    Attributes:
+        targets: preferred names of the structures to segment.
+        allFrames: segment every frame of the sequence that the volume is a frame of.
+        model: folder of the active model; empty takes the shipped one.
+        protocol: kind of scan, by the model's name for it; empty lets the scan decide.
+        mapStructure: structure whose similarity map was asked for last.
+        mapOpacity: of the map over the volume.
+        threshold: similarity below which the map is not shown.
+        probePoint: its first control point is probed.
+        exampleSegment: ID of the painted segment in `exampleSegmentation`.
+    """
+
+    inputVolume: vtkMRMLScalarVolumeNode
+    outputSegmentation: vtkMRMLSegmentationNode
+    targets: list[str]
+    allFrames: bool = False
+    model: str
+    device: Annotated[str, Choice(["auto", "cpu", "cuda"]), Default("auto")]
+    protocol: str
+    mapStructure: str
+    mapOpacity: Annotated[float, WithinRange(0.0, 1.0), Default(0.5)]
+    threshold: Annotated[float, WithinRange(-1.0, 1.0), Default(0.3)]
+    probePoint: vtkMRMLMarkupsFiducialNode
+    exampleSegmentation: vtkMRMLSegmentationNode
+    exampleSegment: str

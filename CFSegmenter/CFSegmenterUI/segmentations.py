@@ -1,0 +1,233 @@
+"""Masks into segments and back: those that we made are replaced, those of the user are never touched."""
+
+from __future__ import annotations
+
+import colorsys
+import re
+import zlib
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import slicer
+import vtk
+from slicer.i18n import tr as _
+
+from CFSegmenterLib.errors import UserError
+from CFSegmenterLib.structures import Vocabulary
+
+from . import compat, labelmaps, subjectHierarchy
+from .terminology import entryOf
+from .volumes import ijkToRas
+
+TAG = "CFSegmenter."
+STRUCTURE_TAG = TAG + "Structure"
+"""What makes a segment one of ours. Without it, it is the user's."""
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What made a segment: a model's name and version, and an ISO date."""
+
+    model: str
+    version: str
+    date: str
+
+
+def segmentIdOf(structure: str) -> str:
+    """The ID that the segment of a structure has in every segmentation, where the user has not taken it."""
+    return "CFSegmenter_" + re.sub(r"\W+", "_", structure.strip())
+
+
+def newSegmentation(scene: Any, volumeNode: Any) -> Any:
+    """An empty segmentation on the grid of a volume, beside it and under the same transform."""
+    name = scene.GenerateUniqueName(_("{volume} segmentation").format(volume=volumeNode.GetName()))
+    node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
+    _prepare(node, volumeNode, ())
+    return node
+
+
+def ownSegments(segmentationNode: Any) -> dict[str, str]:
+    """Structure -> ID of the segment that we made of it."""
+    segmentation = segmentationNode.GetSegmentation()
+    own: dict[str, str] = {}
+    for number in range(segmentation.GetNumberOfSegments()):
+        structure = _tagOf(segmentation.GetNthSegment(number), STRUCTURE_TAG)
+        segmentID = segmentation.GetNthSegmentID(number)
+        # A copy that the user has made of a segment has our tags, but not our ID.
+        if structure and (structure not in own or segmentID == segmentIdOf(structure)):
+            own[structure] = segmentID
+    return own
+
+
+def writeSegments(
+    segmentationNode: Any,
+    volumeNode: Any,
+    masks: Mapping[str, np.ndarray],
+    provenance: Provenance,
+    vocabulary: Vocabulary,
+    prompts: Mapping[str, str] | None = None,
+) -> dict[str, str]:
+    """Write masks as segments, in the place of those that we made of the same structures before.
+
+    Name, color and terminology are set when a segment is made and are the user's from then on. A structure whose mask
+    is empty has no segment afterwards.
+
+    Args:
+        masks: structure -> (I, J, K) bool on the volume's grid.
+        prompts: structure -> what was asked for, where it is not the structure's name.
+
+    Returns:
+        structure -> segment ID, of those that are not empty.
+
+    Raises:
+        UserError: the masks are not the volume's, or the segmentation cannot take them without moving what is in it.
+    """
+    shape = volumeNode.GetImageData().GetDimensions()
+    if any(mask.shape != shape for mask in masks.values()):
+        raise UserError(_("{volume} has changed since it was read; start again.").format(volume=volumeNode.GetName()))
+    with slicer.util.NodeModify(segmentationNode):
+        segmentation, own = segmentationNode.GetSegmentation(), ownSegments(segmentationNode)
+        replaced = {structure: own[structure] for structure in masks if structure in own}
+        _prepare(segmentationNode, volumeNode, replaced.values())
+        labelmaps.takeOut(segmentation, replaced.values())
+        affine = ijkToRas(volumeNode)
+        written: dict[str, str] = {}
+        content = {}
+        for structure, mask in masks.items():
+            box = labelmaps.boxOf(mask)
+            if box is None:
+                if structure in replaced:
+                    segmentation.RemoveSegment(replaced[structure])
+                continue
+            segmentID = replaced.get(structure) or _addSegment(segmentation, structure, vocabulary)
+            _tag(segmentation.GetSegment(segmentID), structure, provenance, (prompts or {}).get(structure, structure))
+            # In a whole layer of its own it is written without a look at any other segment.
+            labels = mask[box].astype(np.uint8)
+            _write(segmentationNode, segmentID, labelmaps.imageOf(labels, box, affine))
+            content[segmentID] = box, labels
+            written[structure] = segmentID
+        labelmaps.shareLayers(segmentation, content, ownSegments(segmentationNode).values(), affine, shape)
+    return written
+
+
+def maskOf(segmentationNode: Any, segmentID: str, volumeNode: Any) -> np.ndarray:
+    """(I, J, K) bool, the segment on the grid of the volume: voxel for voxel where it was painted or written there.
+
+    Raises:
+        UserError: there is no such segment, or it cannot be turned into voxels.
+    """
+    segmentation = segmentationNode.GetSegmentation()
+    if segmentation.GetSegment(segmentID) is None:
+        raise UserError(
+            _("The segment is no longer in {name}; choose another.").format(name=segmentationNode.GetName())
+        )
+    image = slicer.vtkOrientedImageData()
+    if not (
+        segmentationNode.CreateBinaryLabelmapRepresentation()
+        and segmentationNode.GetBinaryLabelmapRepresentation(segmentID, image)
+    ):
+        raise UserError(
+            _("The segment cannot be turned into voxels; open {name} in the Segment Editor first.").format(
+                name=segmentationNode.GetName()
+            )
+        )
+    shape, affine = volumeNode.GetImageData().GetDimensions(), ijkToRas(volumeNode)
+    mask = np.zeros(shape, dtype=bool)
+    box = None
+    if segmentationNode.GetParentTransformNode() is volumeNode.GetParentTransformNode():
+        box = labelmaps.placeOf(image, affine, shape)
+    if box is None:
+        image = _resampled(image, segmentationNode, volumeNode, shape, affine)
+        box = labelmaps.placeOf(image, affine, shape)
+    if box is not None:
+        inside = tuple(slice(max(0, side.start), min(n, side.stop)) for side, n in zip(box, shape))
+        if all(side.start < side.stop for side in inside):
+            taken = tuple(slice(a.start - b.start, a.stop - b.start) for a, b in zip(inside, box))
+            mask[inside] = labelmaps.arrayOf(image)[taken] != 0
+    return mask
+
+
+def _prepare(segmentationNode: Any, volumeNode: Any, replaced: Collection[str]) -> None:
+    """Make the segmentation ready for voxels of the volume.
+
+    Raises:
+        UserError: what is in it besides `replaced` would have to be moved or converted.
+    """
+    segmentation = segmentationNode.GetSegmentation()
+    isEmpty = segmentation.GetNumberOfSegments() == 0
+    mayMove = segmentation.GetNumberOfSegments() == len(replaced)
+    names = {"segmentation": segmentationNode.GetName(), "volume": volumeNode.GetName()}
+    if isEmpty:
+        segmentationNode.SetSourceRepresentationToBinaryLabelmap()
+        subjectHierarchy.placeBeside(segmentationNode, volumeNode)
+    elif segmentation.GetSourceRepresentationName() != labelmaps.representationName():
+        raise UserError(
+            _("{segmentation} consists of surfaces, not of voxels; choose another segmentation.").format(**names)
+        )
+    if segmentationNode.GetParentTransformNode() is not volumeNode.GetParentTransformNode():
+        if not mayMove:
+            raise UserError(
+                _(
+                    "{segmentation} is not under the same transform as {volume}, and its segments would move; put "
+                    "both under the same one, or choose another segmentation."
+                ).format(**names)
+            )
+        segmentationNode.SetAndObserveTransformNodeID(volumeNode.GetTransformNodeID())
+    # The user's segments keep the grid that they were painted on.
+    if mayMove or segmentationNode.GetNodeReference(segmentationNode.GetReferenceImageGeometryReferenceRole()) is None:
+        segmentationNode.SetReferenceImageGeometryParameterFromVolumeNode(volumeNode)
+    if segmentationNode.GetDisplayNode() is None:
+        segmentationNode.CreateDefaultDisplayNodes()
+
+
+def _addSegment(segmentation: Any, structure: str, vocabulary: Vocabulary) -> str:
+    known = vocabulary.get(structure)
+    segmentID = segmentation.GenerateUniqueSegmentID(segmentIdOf(structure))
+    color = [value / 255 for value in known.color] if known else _colorOf(structure)
+    segmentID = segmentation.AddEmptySegment(segmentID, structure, color)
+    labelmaps.takeOut(segmentation, [segmentID])  # Slicer begins on the layer of the first segment
+    if known:
+        compat.setTerminology(segmentation.GetSegment(segmentID), entryOf(known))
+    return segmentID
+
+
+def _colorOf(name: str) -> tuple[float, float, float]:
+    """A color for a name that the vocabulary does not have; always the same one."""
+    return colorsys.hsv_to_rgb(zlib.crc32(name.encode()) / 2**32, 0.6, 0.9)
+
+
+def _tag(segment: Any, structure: str, provenance: Provenance, prompt: str) -> None:
+    segment.SetTag(STRUCTURE_TAG, structure)
+    segment.SetTag(TAG + "Model", provenance.model)
+    segment.SetTag(TAG + "Version", provenance.version)
+    segment.SetTag(TAG + "Prompt", prompt)
+    segment.SetTag(TAG + "Date", provenance.date)
+
+
+def _tagOf(segment: Any, tag: str) -> str:
+    value = vtk.reference("")
+    return str(value) if segment.GetTag(tag, value) else ""
+
+
+def _write(segmentationNode: Any, segmentID: str, image: Any) -> None:
+    logic = slicer.vtkSlicerSegmentationsModuleLogic
+    if not logic.SetBinaryLabelmapToSegment(image, segmentationNode, segmentID, logic.MODE_REPLACE):
+        raise RuntimeError(f"Slicer did not take the voxels of segment {segmentID}.")
+
+
+def _resampled(image: Any, segmentationNode: Any, volumeNode: Any, shape: tuple[int, ...], affine: np.ndarray) -> Any:
+    """A label map on another grid or under another transform, on the volume's, by the nearest voxel."""
+    reference = slicer.vtkOrientedImageData()
+    reference.SetDimensions(*shape)
+    reference.SetImageToWorldMatrix(slicer.util.vtkMatrixFromArray(affine))
+    toVolume = vtk.vtkGeneralTransform()
+    slicer.vtkMRMLTransformNode.GetTransformBetweenNodes(
+        segmentationNode.GetParentTransformNode(), volumeNode.GetParentTransformNode(), toVolume
+    )
+    result = slicer.vtkOrientedImageData()
+    slicer.vtkOrientedImageDataResample.ResampleOrientedImageToReferenceOrientedImage(
+        image, reference, result, False, False, toVolume
+    )
+    return result

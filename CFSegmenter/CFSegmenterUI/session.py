@@ -1,0 +1,298 @@
+"""The session: what panels and scripts ask for. The worker answers with arrays; here they go into the scene.
+
+Nothing waits: every call returns a Task at once, and what it calls back is called from the event loop.
+"""
+
+from __future__ import annotations
+
+import datetime
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import slicer
+from slicer.i18n import tr as _
+
+from CFSegmenterLib.errors import Cancelled, UserError
+from CFSegmenterLib.structures import Vocabulary
+
+from . import maps, segmentations, volumes
+from .conversation import Conversation, RunOptions
+from .models import ModelInfo, modelInfo
+from .task import Task
+
+__all__ = ["Query", "RunOptions", "SegmentResult", "Session"]
+
+
+@dataclass(frozen=True)
+class Query:
+    """A direction to compare every voxel with, as the worker's `probe` and `prototype` answer it."""
+
+    name: str
+    arrays: dict[str, np.ndarray] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class SegmentResult:
+    """What a run gave.
+
+    Attributes:
+        node: the segmentation that was written.
+        segments: structure -> segment ID, of those that were found.
+        milliliters: structure -> volume, of the same.
+        missing: asked for, and nowhere in the volume.
+        seconds: from the request to the segments.
+        encoded: whether the volume had to pass through the network.
+    """
+
+    node: Any
+    segments: dict[str, str]
+    milliliters: dict[str, float]
+    missing: tuple[str, ...]
+    seconds: float
+    encoded: bool
+
+
+class Session:
+    """A Session speaks to one worker about the volumes of one scene, one task at a time.
+
+    Topics that listeners hear of: "models", "busy", "encoded", "worker".
+    """
+
+    def __init__(
+        self, scene: Any, link: Any, vocabulary: Vocabulary, modelFolders: Callable[[], Sequence[str]] = lambda: ()
+    ):
+        """Args: the MRML scene, a WorkerLink, and where the user keeps models besides the shipped ones."""
+        self.scene = scene
+        self.link = link
+        self.vocabulary = vocabulary
+        self.models: tuple[ModelInfo, ...] = ()
+        self._modelFolders = modelFolders
+        self._listeners: list[Callable[[str], None]] = []
+        self._talk = Conversation(scene, link, self.modelAt, self._tell)
+
+    @property
+    def busy(self) -> Task | None:
+        """The task at work."""
+        return self._talk.busy
+
+    def lastSpeed(self, device: str) -> float | None:
+        """What `estimate.estimateRun` takes: measured at the last encoding on a device."""
+        return self._talk.speeds.get(device)
+
+    def addListener(self, callback: Callable[[str], None]) -> None:
+        """Call `callback` with a topic whenever that has changed."""
+        self._listeners.append(callback)
+
+    def removeListener(self, callback: Callable[[str], None]) -> None:
+        """Stop calling `callback`."""
+        if callback in self._listeners:
+            self._listeners.remove(callback)
+
+    # Models
+
+    def refreshModels(self, failed: Callable[[str], None] | None = None) -> Task:
+        """Ask the worker which models there are; listeners hear of "models"."""
+        task = Task(_("Looking for models"), None, failed)
+        found: dict[str, ModelInfo] = {}
+
+        def ask(remaining: Sequence[str | None]) -> None:
+            if not remaining:
+                self.models = tuple(found.values())
+                self._tell("models")
+                task.finish(self.models)
+                return
+            message = {"folder": remaining[0]} if remaining[0] else {}
+
+            def heard(frame: Any) -> None:
+                for each in frame.message["models"]:
+                    found.setdefault(each["folder"], modelInfo(each["folder"], each["manifest"], self.vocabulary))
+                ask(remaining[1:])
+
+            refused = task.guarded(lambda text, gone: task.fail(text))
+            task.follow(self.link.request("models", message, done=task.guarded(heard), failed=refused))
+
+        ask(list(self._modelFolders()) or [None])
+        return task
+
+    def modelAt(self, folder: str) -> ModelInfo | None:
+        """The model in `folder`; the first shipped one for an empty name; None where it is not known (any more)."""
+        if not folder:
+            return next((m for m in self.models if m.name == "general"), next(iter(self.models), None))
+        return next((m for m in self.models if m.folder == folder), None)
+
+    # Questions
+
+    def isEncoded(self, volumeNode: Any, options: RunOptions) -> bool:
+        """Whether questions about the volume are answered without a pass of the network."""
+        return self._talk.isEncoded(volumeNode, options)
+
+    def segment(
+        self,
+        volumeNode: Any,
+        structures: Sequence[str],
+        segmentationNode: Any,
+        options: RunOptions,
+        *,
+        done: Callable[[SegmentResult], None] | None = None,
+        failed: Callable[[str], None] | None = None,
+        progress: Callable[..., None] | None = None,
+        cancelled: Callable[[], None] | None = None,
+    ) -> Task:
+        """Segment `structures` into `segmentationNode`; None makes a new one when the answer is there."""
+        task = Task(_("Segmenting"), done, failed, progress, cancelled)
+        started = time.monotonic()
+        asked = list(dict.fromkeys(structures))
+
+        def write(frame: Any, encoded: bool) -> None:
+            node = segmentationNode
+            if node is None:
+                node = segmentations.newSegmentation(self.scene, volumeNode)
+            self._talk.demand(node, _("segmentation"))
+            masks = {p["name"]: frame.arrays[f"layer{p['layer']}"] == p["value"] for p in frame.message["places"]}
+            segments = segmentations.writeSegments(node, volumeNode, masks, self._provenance(options), self.vocabulary)
+            voxel = float(np.prod(volumeNode.GetSpacing())) / 1000
+            counts = {name: int(np.count_nonzero(mask)) for name, mask in masks.items()}
+            found = {name: identity for name, identity in segments.items() if counts[name]}
+            milliliters = {name: counts[name] * voxel for name in found}
+            missing = tuple(name for name, count in counts.items() if not count)
+            seconds = time.monotonic() - started
+            task.finish(SegmentResult(node, found, milliliters, missing, seconds, encoded))
+
+        self._talk.ask(task, volumeNode, options, "segment", {"structures": asked}, None, write)
+        return task
+
+    def similarity(
+        self,
+        volumeNode: Any,
+        structure: str | Query,
+        options: RunOptions,
+        *,
+        title: str | None = None,
+        done: Callable[[Any], None] | None = None,
+        failed: Callable[[str], None] | None = None,
+        progress: Callable[..., None] | None = None,
+        cancelled: Callable[[], None] | None = None,
+    ) -> Task:
+        """The cosine of every voxel with a structure or a query, as a map node."""
+        task = Task(_("Similarity map"), done, failed, progress, cancelled)
+        query = isinstance(structure, Query)
+        message = {"name": structure.name} if query else {"structure": structure}
+        name = title or (structure.name if query else structure)
+
+        def write(frame: Any, encoded: bool) -> None:
+            task.finish(maps.writeMap(volumeNode, frame.arrays["map"], name, "similarity"))
+
+        arrays = structure.arrays if query else None
+        self._talk.ask(task, volumeNode, options, "similarity", message, arrays, write)
+        return task
+
+    def margin(self, volumeNode: Any, options: RunOptions, *, done=None, failed=None, progress=None, cancelled=None):
+        """The lead of the best class over the next at every voxel, as a map node: small where the model is unsure."""
+        task = Task(_("Margin map"), done, failed, progress, cancelled)
+
+        def write(frame: Any, encoded: bool) -> None:
+            task.finish(maps.writeMap(volumeNode, frame.arrays["map"], _("margin"), "margin"))
+
+        self._talk.ask(task, volumeNode, options, "margin", {}, None, write)
+        return task
+
+    def best(self, volumeNode: Any, options: RunOptions, *, done=None, failed=None, progress=None, cancelled=None):
+        """The best class of every voxel, as a map node in the classes' colors."""
+        task = Task(_("Best class map"), done, failed, progress, cancelled)
+
+        def write(frame: Any, encoded: bool) -> None:
+            names = frame.message["names"]
+            colors = maps.classColors(self.scene, names, self.vocabulary)
+            task.finish(maps.writeMap(volumeNode, frame.arrays["map"], _("best class"), "best", colors))
+
+        self._talk.ask(task, volumeNode, options, "best", {}, None, write)
+        return task
+
+    def probe(
+        self, volumeNode: Any, ras: Sequence[float], options: RunOptions, *, done=None, failed=None, progress=None,
+        cancelled=None,
+    ):
+        """What is at a point of the world, in mm RAS: `done` hears [(class, similarity)] and the Query of the point."""
+        task = Task(_("Probing"), done, failed, progress, cancelled)
+
+        def hear(frame: Any, encoded: bool) -> None:
+            ranked = [(name, value) for name, value in frame.message["ranked"]]
+            task.finish(ranked, Query(_("probed point"), dict(frame.arrays)))
+
+        message = {"ras": [float(v) for v in volumes.worldToVolume(volumeNode, ras)]} if volumeNode else {}
+        self._talk.ask(task, volumeNode, options, "probe", message, None, hear)
+        return task
+
+    def example(
+        self, volumeNode: Any, segmentationNode: Any, segmentID: str, options: RunOptions, *, done=None, failed=None,
+        progress=None, cancelled=None,
+    ):
+        """The mean feature under a painted segment: `done` hears its Query."""
+        task = Task(_("Learning the example"), done, failed, progress, cancelled)
+        segment = segmentationNode.GetSegmentation().GetSegment(segmentID) if segmentationNode and segmentID else None
+        if segment is None:
+            task.failSoon(_("No painted segment is chosen; paint one in the Segment Editor and choose it here."))
+            return task
+        name = segment.GetName()
+
+        def hear(frame: Any, encoded: bool) -> None:
+            task.finish(Query(name, dict(frame.arrays)))
+
+        try:
+            mask = segmentations.maskOf(segmentationNode, segmentID, volumeNode).astype(np.uint8)
+        except UserError as error:
+            task.failSoon(str(error))
+            return task
+        self._talk.ask(task, volumeNode, options, "prototype", {"name": name}, {"mask": mask}, hear)
+        return task
+
+    def segmentAtThreshold(
+        self, mapNode: Any, volumeNode: Any, segmentationNode: Any, threshold: float, name: str, options: RunOptions
+    ) -> str:
+        """Write where a map is at least `threshold` as a segment called `name`; returns its ID.
+
+        Raises:
+            UserError: there is no such voxel, or the segmentation cannot take it.
+        """
+        values = slicer.util.arrayFromVolume(mapNode).T
+        mask = values >= threshold
+        if not mask.any():
+            said = _("No voxel is as similar as {threshold:.2f}; lower the threshold.")
+            raise UserError(said.format(threshold=threshold))
+        prompt = {name: maps.titleOf(mapNode)}
+        written = segmentations.writeSegments(
+            segmentationNode, volumeNode, {name: mask}, self._provenance(options), self.vocabulary, prompt
+        )
+        return written[name]
+
+    def wait(self, task: Task) -> Any:
+        """Wait for a task while events are processed, for scripts; panels use callbacks.
+
+        Raises:
+            UserError: the task failed.
+            Cancelled: it was cancelled.
+        """
+        while task.isActive:
+            slicer.app.processEvents()
+            time.sleep(0.005)
+        if task.error is not None:
+            raise UserError(task.error)
+        if task.isCancelled:
+            raise Cancelled(task.title)
+        return task.result
+
+    def stop(self) -> None:
+        """Give up what is under way and end the worker; the next question starts it again."""
+        self._talk.stop()
+
+    def _provenance(self, options: RunOptions) -> segmentations.Provenance:
+        model = self.modelAt(options.model)
+        today = datetime.date.today().isoformat()
+        return segmentations.Provenance(model.name if model else "", model.version if model else "", today)
+
+    def _tell(self, topic: str) -> None:
+        for callback in list(self._listeners):
+            callback(topic)

@@ -1,0 +1,192 @@
+"""The setup panel: what is missing before the first use, installing it on a click, and where the worker runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from CFSegmenterLib.errors import UserError
+from CFSegmenterLib.worker.framing import PROTOCOL, Frame
+
+from . import dependencies
+from .dependencies import Missing
+from .session import Session
+from .workerCommand import SETTING, setOwnCommand
+
+GIGABYTE = 1e9
+
+
+class SetupPanel:
+    """A SetupPanel shows what is missing while something is, and keeps the command of a worker elsewhere."""
+
+    def __init__(
+        self,
+        parent: qt.QWidget,
+        session: Session,
+        resourcePath: Callable[[str], str],
+        chooseFolder: Callable[[], str] | None = None,
+        confirm: Callable[[str], bool] | None = None,
+    ):
+        """
+        Args:
+            parent, session, resourcePath: the widget to fill, what does the work, where the module's resources are.
+            chooseFolder: asks for the folder of wheels, "" when the user thinks better of it; None takes Qt's dialog.
+            confirm: asks whether to go on; None takes Slicer's dialog.
+        """
+        self._session = session
+        self._requirements = resourcePath("requirements.txt")
+        self._chooseFolder = chooseFolder or self._folderDialog
+        self._askUser = confirm or self._confirmDialog
+        self._hasAgreed = False
+        self._missing = Missing()
+        self._request: Any = None
+        self._widget = slicer.util.loadUI(resourcePath("UI/SetupPanel.ui"))
+        parent.layout().addWidget(self._widget)
+        self._widget.setMRMLScene(session.scene)
+        self.ui = slicer.util.childWidgetVariables(self._widget)
+        self.ui.commandLineEdit.text = str(qt.QSettings().value(SETTING, "") or "")
+        self.ui.installButton.connect("clicked(bool)", self._onInstall)
+        self.ui.wheelsButton.connect("clicked(bool)", self._onInstallWheels)
+        self.ui.commandLineEdit.connect("editingFinished()", self._onCommandEdited)
+        self.ui.testButton.connect("clicked(bool)", self._onTest)
+        session.addListener(self._onSession)
+        self._sayInstalled("")
+        self._sayTested("")
+        self._look()
+
+    @property
+    def isMissingSomething(self) -> bool:
+        """Whether the worker cannot be started before something is installed."""
+        return bool(self._missing)
+
+    def setParameterNode(self, node: Any) -> None:
+        """The user comes (or leaves, with None): packages may have been installed meanwhile."""
+        if node is not None:
+            self._look()
+
+    def cleanup(self) -> None:
+        """Let go of the session."""
+        self._session.removeListener(self._onSession)
+        if self._request is not None:
+            self._request.cancel()
+
+    # What is missing
+
+    def _look(self) -> None:
+        self._missing = dependencies.findMissing(self._requirements)
+        self.ui.installWidget.visible = self.isMissingSomething
+        self.ui.missingLabel.text = self._missing.text
+        canInstall = bool(self._missing.requirements) and not self._missing.python
+        self.ui.sizeLabel.visible = canInstall
+        self.ui.sizeLabel.text = self._sizeText()
+        self.ui.installButton.enabled = self.ui.wheelsButton.enabled = canInstall
+
+    def _sizeText(self) -> str:
+        if self._missing.torch:
+            size = _("PyTorch takes up to 3 GB on disk, much less without a graphics card; the others are small.")
+        else:
+            size = _("These are small.")
+        return size + " " + _("Nothing is installed before you click and agree.")
+
+    def _onInstall(self) -> None:
+        self._install(None)
+
+    def _onInstallWheels(self) -> None:
+        folder = self._chooseFolder()
+        if folder:
+            self._install(folder)
+
+    def _install(self, wheels: str | None) -> None:
+        self._hasAgreed = False
+        problem = ""
+        try:
+            dependencies.install(self._requirements, wheels, self._confirm)
+        except UserError as error:
+            problem = str(error)
+        self._look()
+        if not self.isMissingSomething:
+            self._sayInstalled(_("Everything is installed."))
+            self._session.refreshModels(self._sayInstalled)
+        elif problem:
+            self._sayInstalled(problem)
+        elif self._hasAgreed:
+            self._sayInstalled(_("Restart Slicer, then install the rest here."))
+        else:
+            self._sayInstalled(_("Nothing was installed."))
+
+    def _confirm(self, question: str) -> bool:
+        self._hasAgreed = bool(self._askUser(question))
+        return self._hasAgreed
+
+    def _sayInstalled(self, text: str) -> None:
+        self.ui.installedLabel.text = text
+        self.ui.installedLabel.visible = bool(text)
+
+    def _folderDialog(self) -> str:
+        return qt.QFileDialog.getExistingDirectory(self._widget, _("Folder of wheel files (*.whl)"))
+
+    def _confirmDialog(self, question: str) -> bool:
+        return slicer.util.confirmOkCancelDisplay(question, windowTitle=_("CFSegmenter: install what is missing"))
+
+    # Where the worker runs
+
+    def _onCommandEdited(self) -> None:
+        """Take a changed command; the worker that runs was started by the old one."""
+        said = self.ui.commandLineEdit.text.strip()
+        if said == str(qt.QSettings().value(SETTING, "") or ""):
+            return
+        setOwnCommand(said)
+        self._sayTested("")
+        self._look()
+        if not self._session.busy:
+            self._session.stop()
+
+    def _onTest(self) -> None:
+        self._onCommandEdited()
+        self._session.stop()
+        self._sayTested(_("Waiting for the worker to answer..."))
+        self._request = self._session.link.request(
+            "hello", {"protocol": PROTOCOL}, done=self._onAnswer, failed=self._onNoAnswer, cancelled=self._onNoAnswer
+        )
+        self._enableTest()
+
+    def _onAnswer(self, frame: Frame) -> None:
+        said = frame.message
+        self._endTest(
+            _("CFSegmenter {version} answers on {device} ({precision}), with {memory:.1f} GB of free memory.").format(
+                version=said["version"],
+                device=said["device"],
+                precision=said["precision"],
+                memory=said["memory_free"] / GIGABYTE,
+            )
+        )
+        self._session.refreshModels()
+
+    def _onNoAnswer(self, text: str = "", gone: bool = False) -> None:
+        self._endTest(text or _("The test was broken off."))
+
+    def _endTest(self, text: str) -> None:
+        self._request = None
+        self._sayTested(text)
+        self._enableTest()
+
+    def _sayTested(self, text: str) -> None:
+        self.ui.testedLabel.text = text
+        self.ui.testedLabel.visible = bool(text)
+
+    def _onSession(self, topic: str) -> None:
+        self._enableTest()
+
+    def _enableTest(self) -> None:
+        """A test starts the worker anew, which would break off what it is doing."""
+        self.ui.testButton.enabled = self._request is None and not self._session.busy
+        isBusy = self._request is None and self._session.busy
+        self.ui.testButton.toolTip = (
+            _("CFSegmenter is busy; wait for it, or cancel it first.")
+            if isBusy
+            else _("Start the worker and show who answers.")
+        )

@@ -1,0 +1,87 @@
+"""Fixtures of all tests with a scene or with Qt; a folder's conftest.py takes what it needs.
+
+Without the wheels of the extra `scene` the tests of such a folder are skipped.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from Testing.Host import slotErrors, startApplication, startScene
+
+MODULE_FOLDER = Path(__file__).parents[2] / "CFSegmenter"
+"""What Slicer puts on the path of Python."""
+
+
+def collectAfter(start: Callable[[], object], *packages: str):
+    """The hook `pytest_pycollect_makemodule` of a folder whose tests import what `start` makes importable.
+
+    Where one of the packages is not installed, the folder's tests are skipped.
+    """
+    missing = [one for one in packages if importlib.util.find_spec(one) is None]
+
+    class Skipped(pytest.Module):
+        """A test file that is not even imported."""
+
+        def collect(self):
+            pytest.skip(f"{' and '.join(missing)} not installed (extra `scene`)")
+
+    def pytest_pycollect_makemodule(module_path, parent):
+        if missing:
+            return Skipped.from_parent(parent, path=module_path)
+        if str(MODULE_FOLDER) not in sys.path:
+            sys.path.insert(0, str(MODULE_FOLDER))
+        start()
+        return None
+
+    return pytest_pycollect_makemodule
+
+
+@pytest.fixture
+def scene():
+    """The one scene of the process, closed before and after the test as Slicer closes it."""
+    scene = startScene()
+    scene.Clear(0)
+    yield scene
+    scene.Clear(0)
+
+
+@pytest.fixture(scope="session")
+def application():
+    """The stand-in for `slicer.app`; `qt`, `ctk` and Slicer's widgets can be imported from now on."""
+    return startApplication()
+
+
+@pytest.fixture(autouse=True)
+def noSlotRaised(application):
+    """Fail a test in which a slot raised, which PythonQt only prints; settings start empty."""
+    application.settings().clear()
+    slotErrors.clear()
+    yield
+    raised = [f"{where}: {error!r}" for where, error in slotErrors]
+    slotErrors.clear()
+    assert not raised
+
+
+@pytest.fixture
+def process(application):
+    """`process(until=condition, seconds=10)` runs Qt's events until the condition is true, and fails if it never is.
+
+    Without a condition it runs the events that wait now.
+    """
+
+    def process(until=None, seconds: float = 10.0) -> None:
+        application.processEvents()
+        end = time.monotonic() + seconds
+        while until is not None and not until():
+            assert time.monotonic() < end, f"this did not happen within {seconds:g} s"
+            application.processEvents()
+            time.sleep(0.002)
+
+    return process

@@ -1,0 +1,216 @@
+"""Stand-in for qMRMLNodeComboBox: lists the nodes of a real scene."""
+
+from __future__ import annotations
+
+import vtk
+from PySide6.QtCore import Property, Signal
+from PySide6.QtWidgets import QComboBox, QVBoxLayout, QWidget
+
+from Testing.Host.observers import Observers
+
+
+def setting(type_, name: str, first):
+    """A stored property and its setter; a change lists the nodes anew."""
+    key = f"_setting_{name}"
+
+    def read(self):
+        return self.__dict__.get(key, first)
+
+    def write(self, value):
+        if value != read(self):
+            self.__dict__[key] = value
+            self._refresh()
+
+    return Property(type_, read, write), write
+
+
+class qMRMLNodeComboBox(QWidget):
+    """Chooses a node of certain classes."""
+
+    currentNodeChanged = Signal((object,), (bool,))
+    currentNodeIDChanged = Signal(str)
+    currentNodeRenamed = Signal(str)
+    nodeActivated = Signal(object)
+    nodeAdded = Signal(object)
+    nodeAddedByUser = Signal(object)
+    nodeAboutToBeRemoved = Signal(object)
+    nodeAboutToBeEdited = Signal(object)
+
+    addEnabled, setAddEnabled = setting(bool, "addEnabled", True)
+    baseName, setBaseName = setting(str, "baseName", "")
+    hideChildNodeTypes, setHideChildNodeTypes = setting("QStringList", "hideChildNodeTypes", [])
+    nodeTypes, setNodeTypes = setting("QStringList", "nodeTypes", [])
+    noneDisplay, setNoneDisplay = setting(str, "noneDisplay", "None")
+    noneEnabled, setNoneEnabled = setting(bool, "noneEnabled", False)
+    removeEnabled, setRemoveEnabled = setting(bool, "removeEnabled", True)
+    selectNodeUponCreation, setSelectNodeUponCreation = setting(bool, "selectNodeUponCreation", True)
+    showChildNodeTypes, setShowChildNodeTypes = setting(bool, "showChildNodeTypes", True)
+    showHidden, setShowHidden = setting(bool, "showHidden", False)
+
+    def __init__(self, parent=None):
+        super().__init__(parent)
+        self._scene = None
+        self._attributes = []
+        self._ids = []
+        self._current = ""
+        self._refreshing = False
+        self._sceneObservers = Observers(self)
+        self._nodeObservers = Observers(self)
+        self._box = QComboBox(self)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self._box)
+        self._box.currentIndexChanged.connect(self._onPicked)
+        self._box.activated.connect(self._onActivated)
+
+    def mrmlScene(self):
+        return self._scene
+
+    def setMRMLScene(self, scene):
+        if scene is self._scene:
+            return
+        self._scene = scene
+        self._sceneObservers.clear()
+        if scene is not None:
+            self._sceneObservers.addWithNode(scene, scene.NodeAddedEvent, self._onNodeAdded)
+            self._sceneObservers.addWithNode(scene, scene.NodeAboutToBeRemovedEvent, self._onNodeAboutToBeRemoved)
+            for event in (scene.NodeRemovedEvent, scene.EndCloseEvent, scene.EndBatchProcessEvent):
+                self._sceneObservers.add(scene, event, self._refresh)
+        self._refresh()
+        if not self._current and self._ids and not self.noneEnabled:
+            self._select(self._ids[0])
+
+    # The chosen node
+
+    def currentNode(self):
+        return self._scene.GetNodeByID(self._current) if self._scene and self._current else None
+
+    def setCurrentNode(self, node):
+        """Choose a node (or its ID); one that is not listed is ignored, None chooses nothing."""
+        nodeId = node if isinstance(node, str) else node.GetID() if node else ""
+        if nodeId and nodeId not in self._ids:
+            self._refresh()
+        if not nodeId or nodeId in self._ids:
+            self._select(nodeId)
+
+    def getCurrentNodeID(self):
+        return self._current
+
+    def setCurrentNodeID(self, nodeId):
+        self.setCurrentNode(nodeId)
+
+    currentNodeID = Property(str, getCurrentNodeID, setCurrentNodeID)
+    currentNodeId = Property(str, getCurrentNodeID, setCurrentNodeID)
+
+    def setCurrentNodeIndex(self, index):
+        self._select(self._ids[index])
+
+    # The listed nodes
+
+    def nodeCount(self):
+        return len(self._ids)
+
+    def nodeFromIndex(self, index):
+        return self._scene.GetNodeByID(self._ids[index]) if 0 <= index < len(self._ids) else None
+
+    def addAttribute(self, nodeType, name, value=None):
+        """List nodes of this class only when they have the attribute (with this value)."""
+        self._attributes.append((nodeType, name, value))
+        self._refresh()
+
+    def removeAttribute(self, nodeType, name):
+        self._attributes = [one for one in self._attributes if one[:2] != (nodeType, name)]
+        self._refresh()
+
+    # What the user does by its menu
+
+    def addNode(self, nodeType=None):
+        className = nodeType or self.nodeTypes[0]
+        base = self.baseName or className.removeprefix("vtkMRML").removesuffix("Node")
+        node = self._scene.AddNewNodeByClass(className, self._scene.GenerateUniqueName(base))
+        for wanted, name, value in self._attributes:
+            if node.IsA(wanted):
+                node.SetAttribute(name, "" if value is None else str(value))
+        self._refresh()
+        if self.selectNodeUponCreation:
+            self.setCurrentNode(node)
+        self.nodeAddedByUser.emit(node)
+        return node
+
+    def removeCurrentNode(self):
+        if self.currentNode():
+            self._scene.RemoveNode(self.currentNode())
+
+    # Inside
+
+    def _isListed(self, node) -> bool:
+        if node is None or (node.GetHideFromEditors() and not self.showHidden):
+            return False
+        className = node.GetClassName()
+        exact = className in self.nodeTypes
+        derived = self.showChildNodeTypes and any(node.IsA(one) for one in self.nodeTypes)
+        if not (exact or derived) or className in self.hideChildNodeTypes:
+            return False
+        return all(self._matches(node, *one) for one in self._attributes)
+
+    @staticmethod
+    def _matches(node, nodeType, name, value) -> bool:
+        if not node.IsA(nodeType):
+            return True
+        found = node.GetAttribute(name)
+        return found is not None and (value is None or found == str(value))
+
+    def _refresh(self):
+        if self._refreshing:
+            return
+        self._refreshing = True
+        scene = self._scene
+        nodes = [scene.GetNthNode(i) for i in range(scene.GetNumberOfNodes())] if scene else []
+        nodes = [one for one in nodes if self._isListed(one)]
+        self._ids = [one.GetID() for one in nodes]
+        self._nodeObservers.clear()
+        self._box.clear()
+        if self.noneEnabled:
+            self._box.addItem(self.noneDisplay, "")
+        for node in nodes:
+            self._nodeObservers.add(node, vtk.vtkCommand.ModifiedEvent, self._onNodeModified)
+            self._box.addItem(node.GetName(), node.GetID())
+        self._refreshing = False
+        self._select(self._current if self._current in self._ids else "")
+
+    def _select(self, nodeId):
+        changed = nodeId != self._current
+        self._current = nodeId
+        self._refreshing = True
+        self._box.setCurrentIndex(self._box.findData(nodeId) if nodeId or self.noneEnabled else -1)
+        self._refreshing = False
+        if changed:
+            node = self.currentNode()
+            self.currentNodeChanged[object].emit(node)
+            self.currentNodeChanged[bool].emit(node is not None)
+            self.currentNodeIDChanged.emit(nodeId)
+
+    def _onPicked(self, index):
+        if not self._refreshing:
+            self._select(self._box.itemData(index) or "")
+
+    def _onActivated(self, index):
+        self.nodeActivated.emit(self.currentNode())
+
+    def _onNodeAdded(self, node):
+        if self._isListed(node):
+            self._refresh()
+            self.nodeAdded.emit(node)
+
+    def _onNodeAboutToBeRemoved(self, node):
+        if node is not None and node.GetID() in self._ids:
+            self.nodeAboutToBeRemoved.emit(node)
+
+    def _onNodeModified(self):
+        for nodeId in self._ids:
+            node = self._scene.GetNodeByID(nodeId)
+            index = self._box.findData(nodeId)
+            if node is not None and self._box.itemText(index) != node.GetName():
+                self._box.setItemText(index, node.GetName())
+                if nodeId == self._current:
+                    self.currentNodeRenamed.emit(node.GetName())

@@ -1,0 +1,171 @@
+"""The stand-ins for Slicer's and CTK's widgets behave like them, and .ui files make and check them."""
+
+from __future__ import annotations
+
+import ctk
+import numpy as np
+import pytest
+import qt
+import slicer
+
+from Testing.Host.uiCheck import findings
+
+UI = """<?xml version="1.0" encoding="UTF-8"?>
+<ui version="4.0">
+ <class>Panel</class>
+ <widget class="qMRMLWidget" name="Panel">
+  <layout class="QVBoxLayout" name="verticalLayout">
+   <item>
+    <widget class="ctkCollapsibleButton" name="section">
+     <property name="text"><string>Section</string></property>
+     <property name="collapsed"><bool>true</bool></property>
+     <layout class="QFormLayout" name="formLayout">
+      <item row="0" column="0"><widget class="QLabel" name="label"/></item>
+      <item row="0" column="1">
+       <widget class="qMRMLNodeComboBox" name="volumeSelector">
+        <property name="nodeTypes"><stringlist><string>vtkMRMLScalarVolumeNode</string></stringlist></property>
+        <property name="noneEnabled"><bool>true</bool></property>
+        <property name="SlicerParameterName" stdset="0"><string>inputVolume</string></property>
+       </widget>
+      </item>
+     </layout>
+    </widget>
+   </item>
+   <item><widget class="Line" name="line"/></item>
+  </layout>
+ </widget>
+ <customwidgets>
+  <customwidget><class>ctkCollapsibleButton</class><extends>QWidget</extends></customwidget>
+  <customwidget><class>qMRMLNodeComboBox</class><extends>QWidget</extends></customwidget>
+  <customwidget><class>qMRMLWidget</class><extends>QWidget</extends></customwidget>
+ </customwidgets>
+ <connections>
+  <connection>
+   <sender>Panel</sender><signal>mrmlSceneChanged(vtkMRMLScene*)</signal>
+   <receiver>volumeSelector</receiver><slot>setMRMLScene(vtkMRMLScene*)</slot>
+  </connection>
+ </connections>
+</ui>
+"""
+
+
+def a_panel(tmp_path, text=UI):
+    path = tmp_path / "Panel.ui"
+    path.write_text(text, encoding="utf-8")
+    return slicer.util.loadUI(str(path))
+
+
+def test_a_ui_file_becomes_widgets_that_follow_the_scene(tmp_path, scene):
+    panel = a_panel(tmp_path)
+    ui = slicer.util.childWidgetVariables(panel)
+    panel.setMRMLScene(scene)
+    volume = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "ct")
+    assert ui.volumeSelector.nodeCount() == 1
+    ui.volumeSelector.setCurrentNode(volume)
+    assert ui.volumeSelector.currentNode() is volume
+    assert ui.volumeSelector.property("SlicerParameterName") == "inputVolume"
+
+
+def test_a_section_that_starts_collapsed_hides_what_is_in_it(tmp_path):
+    panel = a_panel(tmp_path)
+    ui = slicer.util.childWidgetVariables(panel)
+    panel.show()
+    assert not ui.label.visible
+    ui.section.collapsed = False
+    assert ui.label.visible
+
+
+def test_a_widget_that_was_hidden_stays_hidden_when_its_section_is_opened():
+    section = ctk.ctkCollapsibleButton()
+    layout = qt.QVBoxLayout(section)
+    shown, hidden = qt.QLabel(), qt.QLabel()
+    layout.addWidget(shown)
+    layout.addWidget(hidden)
+    hidden.hide()
+    section.show()
+    section.click()
+    section.click()
+    assert (shown.visible, hidden.visible) == (True, False)
+
+
+def test_a_class_that_does_not_exist_is_named_when_a_ui_file_is_loaded(tmp_path):
+    with pytest.raises(RuntimeError, match="QLabl"):
+        a_panel(tmp_path, UI.replace('"QLabel"', '"QLabl"'))
+
+
+def test_the_check_of_a_ui_file_accepts_a_good_one():
+    assert findings(UI) == []
+
+
+@pytest.mark.parametrize(
+    ("good", "bad", "finding"),
+    [
+        ('"QLabel"', '"QLabl"', "label: there is no class QLabl"),
+        ('name="collapsed"', 'name="colapsed"', "section: ctkCollapsibleButton has no property colapsed"),
+        ('name="label"', 'name="section"', "two widgets are called section"),
+        ("setMRMLScene(", "setScene(", "volumeSelector: qMRMLNodeComboBox has no slot setScene(vtkMRMLScene*)"),
+        ("mrmlSceneChanged", "sceneChanged", "Panel: qMRMLWidget has no signal sceneChanged(vtkMRMLScene*)"),
+        ("<receiver>volumeSelector", "<receiver>selector", "a connection names selector, which is no widget"),
+        ("<class>qMRMLWidget", "<class>other", "Panel: qMRMLWidget is not declared in <customwidgets>"),
+    ],
+)
+def test_the_check_of_a_ui_file_names_a_mistake(good, bad, finding):
+    assert good in UI
+    assert findings(UI.replace(good, bad)) == [finding]
+
+
+def test_the_node_selector_lets_go_of_a_node_that_leaves_the_scene(scene):
+    selector = slicer.qMRMLNodeComboBox()
+    selector.nodeTypes = ["vtkMRMLModelNode"]
+    selector.noneEnabled = True
+    selector.setMRMLScene(scene)
+    got = []
+    selector.connect("currentNodeChanged(vtkMRMLNode*)", got.append)
+    model = scene.AddNewNodeByClass("vtkMRMLModelNode")
+    selector.setCurrentNode(model)
+    scene.RemoveNode(model)
+    assert got == [model, None]
+    assert selector.currentNode() is None
+
+
+def test_the_node_selector_chooses_the_first_node_where_none_is_no_choice(scene):
+    model = scene.AddNewNodeByClass("vtkMRMLModelNode")
+    selector = slicer.qMRMLNodeComboBox()
+    selector.nodeTypes = ["vtkMRMLModelNode"]
+    selector.setMRMLScene(scene)
+    assert selector.currentNode() is model
+
+
+def test_a_node_selector_that_is_gone_observes_the_scene_no_more(scene):
+    selector = slicer.qMRMLNodeComboBox()
+    before = scene.HasObserver(scene.EndBatchProcessEvent)
+    selector.setMRMLScene(scene)
+    assert scene.HasObserver(scene.EndBatchProcessEvent)
+    del selector
+    assert scene.HasObserver(scene.EndBatchProcessEvent) == before
+
+
+def test_the_segment_selector_lists_the_segments_of_the_chosen_segmentation(scene):
+    node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode")
+    node.GetSegmentation().AddEmptySegment("first")
+    selector = slicer.qMRMLSegmentSelectorWidget()
+    selector.setMRMLScene(scene)
+    selector.setCurrentNode(node)
+    got = []
+    selector.connect("currentSegmentChanged(QString)", got.append)
+    node.GetSegmentation().AddEmptySegment("second")
+    selector.setCurrentSegmentID("second")
+    assert (selector.segmentIDs(), selector.currentSegmentID(), got) == (("first", "second"), "second", ["second"])
+    node.GetSegmentation().RemoveSegment("second")
+    assert selector.currentSegmentID() == "first"
+
+
+def test_a_slider_keeps_its_value_in_its_range():
+    slider = ctk.ctkSliderWidget()
+    got = []
+    slider.connect("valueChanged(double)", got.append)
+    slider.minimum, slider.maximum, slider.decimals = -1, 1, 2
+    slider.value = 0.456
+    slider.value = 3
+    assert got == [0.46, 1.0]
+    np.testing.assert_allclose([slider.minimum, slider.maximum], [-1, 1])

@@ -1,0 +1,10 @@
+"""Every scene test has real MRML without Qt."""
+
+from __future__ import annotations
+
+from Testing.Host import startScene
+from Testing.Host.fixtures import collectAfter, scene
+
+__all__ = ["scene"]
+
+pytest_pycollect_makemodule = collectAfter(startScene, "slicer")

@@ -1,0 +1,272 @@
+"""Masks become segments voxel for voxel, and what the user made is never touched."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+import slicer
+import vtk
+from CFSegmenterUI import labelmaps, segmentations
+from CFSegmenterUI.segmentations import maskOf, newSegmentation, ownSegments, writeSegments
+
+from CFSegmenterLib.errors import UserError
+from CFSegmenterLib.structures import Vocabulary
+from Testing.Scene.scans import GEOMETRIES, SHAPE, TRANSFORMS, addTransform, addVolume, put, toWorld
+
+MADE = segmentations.Provenance("general", "3", "2026-08-01")
+VOCABULARY = Vocabulary.load()
+
+
+def write(node, volume, masks, provenance=MADE):
+    return writeSegments(node, volume, masks, provenance, VOCABULARY)
+
+
+def block(*corners, shape=SHAPE):
+    """A mask of the box between two corners, the second one left out."""
+    mask = np.zeros(shape, bool)
+    mask[tuple(slice(a, b) for a, b in zip(*corners, strict=True))] = True
+    return mask
+
+
+def paint(node, volume, name, mask):
+    """A segment as the Segment Editor makes it: on the first layer, unless another segment would be painted over."""
+    segmentID = node.GetSegmentation().AddEmptySegment("", name)
+    box = labelmaps.boxOf(mask)
+    image = labelmaps.imageOf(mask[box].astype(np.uint8), box, segmentations.ijkToRas(volume))
+    logic = slicer.vtkSlicerSegmentationsModuleLogic
+    assert logic.SetBinaryLabelmapToSegment(image, node, segmentID, logic.MODE_REPLACE)
+    return segmentID
+
+
+def tagsOf(node, segmentID):
+    segment, value = node.GetSegmentation().GetSegment(segmentID), vtk.reference("")
+    names = ("Model", "Version", "Structure", "Prompt", "Date")
+    return {name: str(value) for name in names if segment.GetTag(f"CFSegmenter.{name}", value)}
+
+
+def exported(node, segmentID, volume):
+    """A segment on the volume's grid as Slicer itself exports it, (I, J, K) bool."""
+    return slicer.util.arrayFromSegmentBinaryLabelmap(node, segmentID, volume).T != 0
+
+
+def layerOf(node, segmentID):
+    return node.GetSegmentation().GetSegment(segmentID).GetRepresentation(labelmaps.representationName())
+
+
+@pytest.mark.parametrize(("geometry", "kind"), list(itertools.product(GEOMETRIES, TRANSFORMS)))
+def test_masks_come_back_voxel_for_voxel_wherever_the_scan_lies(scene, geometry, kind):
+    volume = addVolume(scene, affine=GEOMETRIES[geometry])
+    put(volume, addTransform(scene, kind))
+    random = np.random.default_rng(1)
+    masks = {name: random.random(SHAPE) < 0.4 for name in ("liver", "spleen")}  # they overlap
+    node = newSegmentation(scene, volume)
+
+    segments = write(node, volume, masks)
+
+    for name, mask in masks.items():
+        np.testing.assert_array_equal(maskOf(node, segments[name], volume), mask)
+        np.testing.assert_array_equal(exported(node, segments[name], volume), mask)
+
+
+@pytest.mark.parametrize(
+    ("geometry", "kind"), [("oblique", "nested"), ("left-handed", "none"), ("axial", "non-linear")]
+)
+def test_a_voxel_of_a_segment_is_where_the_scan_s_voxel_is(scene, geometry, kind):
+    volume = addVolume(scene, affine=GEOMETRIES[geometry])
+    put(volume, addTransform(scene, kind))
+    node = newSegmentation(scene, volume)
+    segments = write(node, volume, {"liver": block((5, 3, 2), (6, 4, 3))})
+
+    image = layerOf(node, segments["liver"])
+    assert image.GetExtent() == (5, 5, 3, 3, 2, 2)  # no more is kept than there is
+    matrix, place = vtk.vtkMatrix4x4(), [0.0, 0.0, 0.0]
+    image.GetImageToWorldMatrix(matrix)
+    node.TransformPointToWorld(matrix.MultiplyPoint((5, 3, 2, 1))[:3], place)
+    np.testing.assert_allclose(place, toWorld(volume, (5, 3, 2)), atol=1e-6)
+
+
+def test_a_new_segmentation_is_the_volume_s_in_place_transform_and_grid(scene):
+    volume, hierarchy = addVolume(scene), slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
+    put(volume, addTransform(scene, "linear"))
+    study = hierarchy.CreateFolderItem(hierarchy.GetSceneItemID(), "study")
+    hierarchy.SetItemParent(hierarchy.GetItemByDataNode(volume) or hierarchy.CreateItem(study, volume), study)
+    node = newSegmentation(scene, volume)
+    assert hierarchy.GetItemParent(hierarchy.GetItemByDataNode(node)) == study
+    assert node.GetTransformNodeID() == volume.GetTransformNodeID()
+    assert node.GetNodeReference(node.GetReferenceImageGeometryReferenceRole()) is volume
+    assert node.GetName() == "scan segmentation"
+    assert node.GetDisplayNode() is not None
+
+
+def test_a_segment_says_what_it_is_and_what_made_it(scene):
+    volume = addVolume(scene)
+    node = newSegmentation(scene, volume)
+    masks = {"left kidney": block((1, 1, 1), (4, 4, 4)), "bright thing": block((5, 5, 5), (7, 7, 7))}
+    segments = writeSegments(node, volume, masks, MADE, VOCABULARY, {"bright thing": "painted example"})
+    assert segments == {"left kidney": "CFSegmenter_left_kidney", "bright thing": "CFSegmenter_bright_thing"}
+    kidney = node.GetSegmentation().GetSegment(segments["left kidney"])
+    assert kidney.GetName() == "left kidney"
+    np.testing.assert_allclose(kidney.GetColor(), np.array(VOCABULARY.find("left kidney").color) / 255)
+    assert kidney.GetTerminology() == VOCABULARY.find("left kidney").terminology_entry()
+    said = {"Model": "general", "Version": "3", "Date": "2026-08-01"}
+    assert tagsOf(node, segments["left kidney"]) == {**said, "Structure": "left kidney", "Prompt": "left kidney"}
+    assert tagsOf(node, segments["bright thing"]) == {**said, "Structure": "bright thing", "Prompt": "painted example"}
+
+
+def test_a_further_run_replaces_what_we_made_and_leaves_the_user_s_segments_on_the_same_layer(scene):
+    volume = addVolume(scene)
+    node = newSegmentation(scene, volume)
+    first = write(node, volume, {"liver": block((0, 0, 0), (4, 4, 4))})["liver"]
+    mine = {"tumor": block((5, 0, 0), (8, 3, 3)), "vessel": block((5, 4, 4), (9, 8, 7))}
+    ids = {name: paint(node, volume, name, mask) for name, mask in mine.items()}
+    assert layerOf(node, ids["tumor"]) is layerOf(node, first)  # as Slicer does it
+
+    larger = block((2, 0, 0), (9, 8, 5))  # covers both in part
+    second = write(node, volume, {"liver": larger, "spleen": block((0, 5, 0), (2, 8, 7))})
+
+    assert second["liver"] == first
+    np.testing.assert_array_equal(maskOf(node, first, volume), larger)
+    for name, mask in mine.items():
+        np.testing.assert_array_equal(maskOf(node, ids[name], volume), mask)
+        np.testing.assert_array_equal(exported(node, ids[name], volume), mask)
+        assert node.GetSegmentation().GetSegment(ids[name]).GetName() == name
+    values = np.unique(labelmaps.arrayOf(layerOf(node, ids["tumor"])))
+    assert len(values) == 3  # nothing of ours is left on the user's layer
+
+
+def test_name_color_and_terminology_are_the_user_s_once_a_segment_is_made(scene):
+    volume = addVolume(scene)
+    node = newSegmentation(scene, volume)
+    liver = write(node, volume, {"liver": block((0, 0, 0), (4, 4, 4))})["liver"]
+    segment = node.GetSegmentation().GetSegment(liver)
+    segment.SetName("Leber")
+    segment.SetColor(0.1, 0.2, 0.3)
+    segment.SetTerminology("user~SCT^1^A~SCT^2^B~^^~~^^~^^")
+    mask = block((1, 1, 1), (6, 6, 6))
+    assert write(node, volume, {"liver": mask}, segmentations.Provenance("mine", "4", "2026-08-02"))["liver"] == liver
+    assert segment.GetName() == "Leber"
+    np.testing.assert_allclose(segment.GetColor(), (0.1, 0.2, 0.3))
+    assert segment.GetTerminology().startswith("user~")
+    assert tagsOf(node, liver)["Version"] == "4"
+    np.testing.assert_array_equal(maskOf(node, liver, volume), mask)
+
+
+def test_a_segment_whose_tag_was_removed_and_a_copy_of_one_of_ours_are_the_user_s(scene):
+    volume = addVolume(scene)
+    node = newSegmentation(scene, volume)
+    segmentation, old, new = node.GetSegmentation(), block((0, 0, 0), (4, 4, 4)), block((2, 2, 2), (6, 6, 6))
+    liver, spleen = write(node, volume, {"liver": old, "spleen": old}).values()
+    segmentation.GetSegment(liver).RemoveTag("CFSegmenter.Structure")
+    copy = slicer.vtkSegment()
+    copy.DeepCopy(segmentation.GetSegment(spleen))
+    segmentation.AddSegment(copy, "backup", liver)  # before the original
+
+    segments = write(node, volume, {"liver": new, "spleen": new})
+
+    assert segments["liver"] != liver
+    assert segments["spleen"] == spleen
+    for segmentID in (liver, "backup"):
+        np.testing.assert_array_equal(maskOf(node, segmentID, volume), old)
+    for segmentID in segments.values():
+        np.testing.assert_array_equal(maskOf(node, segmentID, volume), new)
+
+
+def test_what_is_no_longer_found_goes_only_where_it_was_asked_for(scene):
+    volume = addVolume(scene)
+    node = newSegmentation(scene, volume)
+    some, nothing = block((0, 0, 0), (4, 4, 4)), np.zeros(SHAPE, bool)
+    write(node, volume, {"liver": some, "spleen": block((5, 5, 5), (7, 7, 7))})
+    assert write(node, volume, {"liver": nothing, "pancreas": nothing}) == {}
+    assert ownSegments(node) == {"spleen": "CFSegmenter_spleen"}
+    np.testing.assert_array_equal(maskOf(node, "CFSegmenter_spleen", volume), block((5, 5, 5), (7, 7, 7)))
+
+
+def test_structures_that_do_not_overlap_share_a_layer_from_run_to_run(scene):
+    volume = addVolume(scene)
+    node = newSegmentation(scene, volume)
+    mine = paint(node, volume, "mine", block((8, 7, 6), (9, 8, 7)))
+    masks = {f"part {n}": block((n, 0, 0), (n + 1, 8, 5)) for n in range(6)}
+    masks["across"] = block((1, 1, 1), (5, 2, 2))
+    names = list(masks)
+    segments = write(node, volume, {name: masks[name] for name in names[:4]})
+    segments |= write(node, volume, {name: masks[name] for name in names[4:]})
+    segments |= write(node, volume, {"part 2": masks["part 2"]})
+
+    assert len({layerOf(node, segments[name]).GetAddressAsString("") for name in names[:6]}) == 1
+    assert node.GetSegmentation().GetNumberOfLayers() == 3  # the user's, ours, and what lies across
+    assert layerOf(node, mine) is not layerOf(node, segments["part 0"])
+    for name, mask in masks.items():
+        np.testing.assert_array_equal(maskOf(node, segments[name], volume), mask)
+
+
+def test_the_user_s_segments_are_not_moved_for_a_volume_under_another_transform(scene):
+    volume = addVolume(scene)
+    node = newSegmentation(scene, volume)
+    mask = block((0, 0, 0), (4, 4, 4))
+    write(node, volume, {"liver": mask})
+    transform = addTransform(scene, "linear")
+    put(volume, transform)
+    assert write(node, volume, {"liver": mask})  # only ours is in it: it goes along
+    assert node.GetTransformNodeID() == volume.GetTransformNodeID()
+    mine = paint(node, volume, "mine", mask)
+    put(volume, None)
+    with pytest.raises(UserError, match="not under the same transform as scan"):
+        write(node, volume, {"liver": ~mask})
+    put(volume, transform)
+    for segmentID in (mine, ownSegments(node)["liver"]):
+        np.testing.assert_array_equal(maskOf(node, segmentID, volume), mask)
+
+
+def test_masks_of_another_grid_are_refused(scene):
+    volume = addVolume(scene)
+    node = newSegmentation(scene, volume)
+    with pytest.raises(UserError, match="scan has changed"):
+        write(node, volume, {"liver": np.ones((2, 2, 2), bool)})
+
+
+def test_a_segment_painted_on_another_grid_is_found_on_the_volume_s(scene):
+    volume = addVolume(scene, affine=np.diag([1.0, 1, 1, 1]))
+    finer = addVolume(scene, np.zeros((18, 16, 14), np.int16), np.diag([0.5, 0.5, 0.5, 1]))
+    moved = addTransform(scene, "linear")
+    matrix = np.eye(4)
+    matrix[:3, 3] = (2, 0, 0)
+    moved.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(matrix))
+    put(finer, moved)
+    node = newSegmentation(scene, finer)
+    mine = paint(node, finer, "mine", block((2, 4, 4), (9, 11, 11), shape=(18, 16, 14)))
+    # Voxels of the finer grid at 1.0 ... 4.0 mm along I, moved by 2 mm; 2.0 ... 5.0 mm along J and K.
+    np.testing.assert_array_equal(maskOf(node, mine, volume), block((3, 2, 2), (7, 6, 6)))
+    with pytest.raises(UserError, match="no longer in"):
+        maskOf(node, "gone", volume)
+
+
+def test_the_surface_in_3d_follows_a_further_run(scene):
+    volume = addVolume(scene, affine=np.eye(4))
+    node = newSegmentation(scene, volume)
+    liver = write(node, volume, {"liver": block((1, 1, 1), (4, 4, 4)), "spleen": block((6, 6, 2), (8, 8, 5))})["liver"]
+    assert node.CreateClosedSurfaceRepresentation()
+    write(node, volume, {"liver": block((4, 1, 1), (8, 4, 4)), "heart": block((0, 5, 0), (2, 7, 4))})
+    surface = vtk.vtkPolyData()
+    assert node.GetClosedSurfaceRepresentation(liver, surface)
+    assert surface.GetBounds()[0] > 3
+    assert node.GetClosedSurfaceRepresentation("CFSegmenter_heart", surface)
+    assert surface.GetBounds()[1] < 3
+
+
+def test_a_saved_and_loaded_segmentation_is_gone_on_with(scene, tmp_path):
+    volume = addVolume(scene, affine=GEOMETRIES["oblique"])
+    masks = {"liver": block((2, 3, 1), (4, 6, 3)), "spleen": block((5, 3, 1), (8, 6, 3))}
+    node = newSegmentation(scene, volume)
+    write(node, volume, masks)
+    paint(node, volume, "mine", block((3, 3, 1), (6, 6, 3)))
+    assert slicer.util.saveNode(node, str(tmp_path / "saved.seg.nrrd"))
+    loaded = slicer.util.loadSegmentation(str(tmp_path / "saved.seg.nrrd"))
+    assert ownSegments(loaded) == {"liver": "CFSegmenter_liver", "spleen": "CFSegmenter_spleen"}
+    mask = block((0, 0, 0), (6, 6, 6))
+    assert list(write(loaded, volume, {"liver": mask}).values()) == ["CFSegmenter_liver"]
+    np.testing.assert_array_equal(maskOf(loaded, "CFSegmenter_liver", volume), mask)
+    np.testing.assert_array_equal(maskOf(loaded, "CFSegmenter_spleen", volume), masks["spleen"])
+    mine = loaded.GetSegmentation().GetSegmentIdBySegmentName("mine")
+    np.testing.assert_array_equal(maskOf(loaded, mine, volume), block((3, 3, 1), (6, 6, 3)))

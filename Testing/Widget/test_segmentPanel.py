@@ -1,0 +1,168 @@
+"""The segment panel before a run: why Apply cannot be clicked, what it would take, and what can be chosen."""
+
+
+import numpy as np
+import qt
+import slicer
+from CFSegmenterUI.presets import Presets
+from CFSegmenterUI.session import RunOptions
+from PySide6.QtTest import QTest
+
+from Testing.Host.proxies import unwrap
+from Testing.Widget.segmentPanelFixtures import (  # fixtures among them
+    MANIFEST,
+    add,
+    cine,
+    click,
+    enter,
+    knownModel,
+    link,
+    makePanel,
+    panel,
+    parameterNode,
+    ready,
+    session,
+    volume,
+)
+
+# Why Apply cannot be clicked
+
+
+def testApplySaysWhatIsMissing(panel, session, link, parameterNode, volume, scene):
+    def reason():
+        assert not panel.ui.applyButton.enabled
+        assert panel.ui.estimateLabel.visible
+        assert panel.ui.estimateLabel.text == panel.ui.applyButton.toolTip
+        return panel.ui.estimateLabel.text
+
+    panel.setParameterNode(parameterNode)
+    assert "model" in reason()
+    session.refreshModels()
+    link.last("models").answer({"models": [{"folder": "/models/general", "manifest": MANIFEST}]})
+    assert panel.ui.modelLabel.text == "general 3"
+    assert "volume" in reason()
+    panel.ui.inputVolumeSelector.setCurrentNode(volume)
+    assert "structure" in reason()
+    add(panel, "liver")
+    assert panel.ui.applyButton.enabled
+    scene.RemoveNode(volume)
+    assert "volume" in reason()
+
+
+def testAnEstimateStandsThereBeforeApplyAndFollowsTheChoices(ready, parameterNode):
+    add(ready, "liver")
+    first = ready.ui.estimateLabel.text
+    assert "GB" in first or "MB" in first
+    large = slicer.util.addVolumeFromArray(np.zeros((200, 300, 300), np.uint8), name="large")
+    ready.ui.inputVolumeSelector.setCurrentNode(large)
+    assert ready.ui.estimateLabel.text != first
+
+
+def testApplyWaitsWhileAnotherPanelIsAtWork(ready, session, volume, link):
+    add(ready, "liver")
+    task = session.margin(volume, RunOptions("/models/general"))
+    assert not ready.ui.applyButton.enabled and "busy" in ready.ui.estimateLabel.text
+    task.cancel()
+    link.questions[-1].giveUp()
+    assert ready.ui.applyButton.enabled
+
+
+# Choosing
+
+
+def testCheckedStructuresAreInTheParameterNodeAndComeBackFromIt(ready, parameterNode, session):
+    add(ready, "spleen", "left kidney")
+    assert set(parameterNode.targets) == {"left kidney", "spleen"}
+    other = makePanel(session)
+    other.setParameterNode(parameterNode)
+    assert other.ui.targetsLabel.text == "2 of 6 checked."
+    parameterNode.targets = ["heart"]
+    assert ready.ui.targetsLabel.text == other.ui.targetsLabel.text == "1 of 6 checked."
+    other.cleanup()
+
+
+def testOnlyWhatTheModelCanSegmentIsOfferedAWholeOfItsPartsToo(ready):
+    tree = ready.ui.targetTree
+    regions = [tree.topLevelItem(number) for number in range(tree.topLevelItemCount)]
+    names = {region.child(number).text(0) for region in regions for number in range(region.childCount())}
+    assert names == {"liver", "spleen", "left kidney", "right kidney", "kidney", "heart"}
+
+
+def testANameIsAddedInAnySpellingAndTheLineIsEmptied(ready, parameterNode):
+    enter(ready.ui.addLineEdit, "Kidney, L")
+    assert list(parameterNode.targets) == ["left kidney"]
+    assert ready.ui.addLineEdit.text == ""
+
+
+def testANameThatCannotBeAddedIsAnsweredInOneSentence(ready, parameterNode):
+    QTest.keyClicks(unwrap(ready.ui.addLineEdit), "spleeen")
+    click(ready.ui.addButton)
+    assert '"spleeen" is not the name of a structure. The nearest that it knows: spleen' in ready.ui.targetsLabel.text
+    assert ready.ui.addLineEdit.text == "spleeen", "it is there to be corrected"
+    assert list(parameterNode.targets) == []
+
+
+def testAllAndNone(ready, parameterNode):
+    click(ready.ui.allButton)
+    assert ready.ui.targetsLabel.text == "6 of 6 checked."
+    assert len(parameterNode.targets) == 6
+    click(ready.ui.noneButton)
+    assert list(parameterNode.targets) == []
+    assert not ready.ui.applyButton.enabled
+
+
+def testASetIsRememberedUnderANameForTheNextTime(ready, parameterNode, session):
+    add(ready, "liver", "heart")
+    box = ready.ui.presetComboBox
+    assert not ready.ui.savePresetButton.enabled, "a set needs a name"
+    QTest.keyClicks(unwrap(box.lineEdit()), "my two")
+    click(ready.ui.savePresetButton)
+    click(ready.ui.noneButton)
+
+    another = makePanel(session)
+    another.setParameterNode(parameterNode)
+    chooseItem(another.ui.presetComboBox, "my two")
+    assert set(parameterNode.targets) == {"heart", "liver"}
+    assert another.ui.deletePresetButton.enabled
+    click(another.ui.deletePresetButton)
+    assert another.ui.presetComboBox.count == 0
+    assert not another.ui.deletePresetButton.enabled
+    another.cleanup()
+
+
+def chooseItem(box, text):
+    """As with the mouse: open the list, go to the item, press Enter."""
+    box.setCurrentIndex(box.findText(text))
+    unwrap(box).activated.emit(box.currentIndex)
+
+
+def testARememberedSetSaysWhatThisModelLacks(ready):
+    Presets(qt.QSettings()).save("abdomen", ["liver", "pancreas"])
+    ready._listPresets()
+    chooseItem(ready.ui.presetComboBox, "abdomen")
+    assert ready.ui.targetsLabel.text == "1 of 6 checked. This model was not taught: pancreas."
+
+
+def testLabelMapsAreNotOffered(ready, scene, volume):
+    scene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "labels")
+    assert ready.ui.inputVolumeSelector.nodeCount() == 1
+
+
+def testAllFramesIsOfferedForAFrameOfASequenceOnly(ready, cine, volume):
+    box = ready.ui.allFramesCheckBox
+    assert not box.visible
+    ready.ui.inputVolumeSelector.setCurrentNode(cine)
+    assert box.visible
+    ready.ui.inputVolumeSelector.setCurrentNode(volume)
+    assert not box.visible
+
+
+def testDeviceAndKindOfScanAreAskedOfTheWorker(ready, parameterNode, link):
+    add(ready, "liver")
+    click(ready.ui.advancedCollapsibleButton)
+    ready.ui.deviceComboBox.setCurrentIndex(ready.ui.deviceComboBox.findText("cpu"))
+    chooseItem(ready.ui.protocolComboBox, "abdomen MR T2")
+    assert (parameterNode.device, parameterNode.protocol) == ("cpu", "abdomen MR T2")
+    click(ready.ui.applyButton)
+    asked = link.last("encode").message
+    assert (asked["model"], asked["device"], asked["protocol_name"]) == ("/models/general", "cpu", "abdomen MR T2")

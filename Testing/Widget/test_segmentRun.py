@@ -1,0 +1,152 @@
+"""The segment panel during a run and after it: progress, cancelling, results, frames of a sequence."""
+
+
+import numpy as np
+import slicer
+
+from Testing.Widget.segmentPanelFixtures import (  # fixtures among them
+    add,
+    cine,
+    click,
+    encode,
+    knownModel,
+    link,
+    maskFrame,
+    panel,
+    parameterNode,
+    ready,
+    run,
+    session,
+    volume,
+)
+
+
+def testApplyBecomesCancelAndProgressIsSaidInWords(ready, link):
+    ui = ready.ui
+    add(ready, "liver")
+    click(ui.applyButton)
+    assert ui.applyButton.text == "Cancel" and ui.progressBar.visible
+    assert not ui.estimateLabel.visible
+    link.last("encode").tell(2, 41, "window 3 of 41", 12.3)
+    assert ui.statusLabel.text == "Encoding window 3 of 41, 12 s left"
+    assert (ui.progressBar.value, ui.progressBar.maximum) == (2, 41)
+    encode(link)
+    link.last("segment").tell(0, 4, "deciding", None)
+    assert ui.statusLabel.text == "Deciding"
+    link.last("segment").answer(*maskFrame({"liver": 3}))
+    assert ui.applyButton.text == "Apply" and ui.applyButton.enabled
+    assert not ui.progressBar.visible
+
+
+def testCancelIsHeardAtOnceAndSaidWhenItIsDone(ready, link, parameterNode):
+    ui = ready.ui
+    add(ready, "liver")
+    click(ui.applyButton)
+    click(ui.applyButton)
+    question = link.last("encode")
+    assert question.isCancelled
+    assert ui.statusLabel.text == "Cancelling..." and not ui.applyButton.enabled
+    question.tell(3, 41, "window 4 of 41", 11.0)
+    assert ui.statusLabel.text == "Cancelling...", "progress on the way does not overwrite it"
+    question.giveUp()
+    assert ui.statusLabel.text.startswith("Cancelled")
+    assert ui.applyButton.text == "Apply" and ui.applyButton.enabled
+    assert parameterNode.outputSegmentation is None
+
+
+def testTheResultLineHasVolumesAndWhatWasNotFound(ready, link, parameterNode):
+    add(ready, "liver", "spleen", "heart")
+    run(ready, link, {"liver": 30, "heart": 2, "spleen": 0})
+    said = ready.ui.statusLabel.text
+    assert said.startswith("2 of 3 structures found in ")
+    assert "liver 30 ml, heart 2.0 ml" in said
+    assert said.endswith("Nothing found for: spleen.")
+    segmentation = parameterNode.outputSegmentation
+    assert ready.ui.outputSegmentationSelector.currentNode() is segmentation
+    assert segmentation.GetSegmentation().GetNumberOfSegments() == 2
+
+
+def testASecondRunOnTheSameVolumeUsesTheEncodingAndSaysSo(ready, link, parameterNode):
+    add(ready, "liver")
+    run(ready, link, {"liver": 5})
+    assert "encoded already" not in ready.ui.statusLabel.text
+    first = parameterNode.outputSegmentation
+    add(ready, "spleen")
+    assert ready.ui.estimateLabel.text == "The scan is encoded already: answers at once."
+    run(ready, link, {"liver": 5, "spleen": 4})
+    assert link.verbs == ["encode", "segment", "segment"]
+    assert "The volume was encoded already." in ready.ui.statusLabel.text
+    assert parameterNode.outputSegmentation is first
+
+
+def testAllFramesAreSegmentedAndTheSegmentsFollowTheFrame(ready, link, cine, parameterNode):
+    browser = slicer.modules.sequences.logic().GetFirstBrowserNodeForProxyNode(cine)
+    ready.ui.inputVolumeSelector.setCurrentNode(cine)
+    ready.ui.allFramesCheckBox.click()
+    add(ready, "heart", "liver")
+    assert ready.ui.estimateLabel.text.startswith("Each of 2 frames: ")
+    click(ready.ui.applyButton)
+    assert link.questions[0].arrays["image"].max() == 0, "the first frame, though the second was shown"
+    link.questions[0].tell(1, 4, "window 2 of 4", 3.0)
+    assert (ready.ui.progressBar.value, ready.ui.progressBar.maximum) == (1, 8)
+    encode(link)
+    link.questions[1].answer(*maskFrame({"heart": 90, "liver": 0}))
+    assert ready.ui.applyButton.text == "Cancel"
+    assert link.questions[2].arrays["image"].max() == 1
+    encode(link)
+    link.questions[3].answer(*maskFrame({"heart": 40, "liver": 0}))
+
+    said = ready.ui.statusLabel.text
+    assert said.startswith("2 frames: 1 of 2 structures found in ")
+    assert "heart 40 to 90 ml" in said and said.endswith("Nothing found for: liver.")
+    assert browser.GetSelectedItemNumber() == 1
+    sequence = browser.GetSequenceNode(parameterNode.outputSegmentation)
+    assert [sequence.GetNthIndexValue(i) for i in range(sequence.GetNumberOfDataNodes())] == ["0", "1"]
+
+
+def testARunOverFramesOutlivesTheSceneThatIsClosedUnderIt(ready, link, cine, scene):
+    ready.ui.inputVolumeSelector.setCurrentNode(cine)
+    ready.ui.allFramesCheckBox.click()
+    add(ready, "heart")
+    click(ready.ui.applyButton)
+    encode(link)
+    link.last("segment").answer(*maskFrame({"heart": 9}))
+    click(ready.ui.applyButton)
+    ready.setParameterNode(None)
+    scene.Clear(0)
+    link.last("encode").giveUp()
+    assert ready.ui.statusLabel.text == "Cancelled."
+    assert not ready.ui.progressBar.visible
+
+
+def testAFailureIsSaidAndTheButtonComesBack(ready, link):
+    add(ready, "liver")
+    click(ready.ui.applyButton)
+    link.last("encode").refuse("There is too little memory for this volume; crop it.")
+    assert ready.ui.statusLabel.text == "There is too little memory for this volume; crop it."
+    assert ready.ui.applyButton.text == "Apply" and ready.ui.applyButton.enabled
+
+
+def testARunThatEndsAfterTheUserLeftStillWritesItsOutput(ready, link, parameterNode):
+    add(ready, "liver")
+    click(ready.ui.applyButton)
+    ready.setParameterNode(None)
+    encode(link)
+    link.last("segment").answer(*maskFrame({"liver": 3}))
+    assert parameterNode.outputSegmentation is not None
+
+
+def testADisconnectedPanelLeavesTheParameterNodeAlone(ready, parameterNode):
+    add(ready, "liver")
+    ready.setParameterNode(None)
+    click(ready.ui.allButton)
+    assert list(parameterNode.targets) == ["liver"]
+    assert not ready.ui.applyButton.enabled
+
+
+def testTheResultOfAnotherVolumeIsTakenAway(ready, link):
+    add(ready, "liver")
+    run(ready, link, {"liver": 3})
+    assert ready.ui.statusLabel.visible
+    ready.ui.inputVolumeSelector.setCurrentNode(slicer.util.addVolumeFromArray(np.zeros((3, 3, 3), np.int16)))
+    assert not ready.ui.statusLabel.visible
