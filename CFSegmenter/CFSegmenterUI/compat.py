@@ -21,7 +21,9 @@ def installRequirements(path: str | Path, requester: str) -> None:
     except ImportError:
         slicer.util.pip_install(["-r", str(path)])
         return
-    packaging.pip_ensure(packaging.load_requirements(path), prompt_install=False, requester=requester)
+    # MONAI asks for a torch of its own choice; the one of the extension PyTorch fits the graphics card.
+    wanted = packaging.load_requirements(path)
+    packaging.pip_ensure(wanted, skip_packages=["torch"], prompt_install=False, requester=requester)
 
 
 def pipInstall(arguments: Sequence[str], requester: str) -> None:

@@ -199,7 +199,7 @@ class InspectPanel(VTKObservationMixin):
 
         def hear(*answer: Any) -> None:
             self._say("")
-            if self._node is not None and self._volume is volume and self._model is model:
+            if self._node is not None and self._volume is volume and self._model == model:
                 done(*answer)
 
         self._say(_("Starting..."))
@@ -293,13 +293,13 @@ class InspectPanel(VTKObservationMixin):
 
     def _follow(self, node: Any) -> None:
         volume, model = node.inputVolume, self._session.modelAt(node.model)
-        if volume is not self._volume or model is not self._model:
+        if volume is not self._volume or model != self._model:
             self._forgetPoint()
         if volume is not self._volume:
             self._restore()  # the map is another volume's
             self._volume = volume
         classes = self.ui.classComboBox
-        if model is not self._model:
+        if model != self._model:
             self._model = model
             classes.clear()
             classes.addItems(sorted(model.answerable, key=str.casefold) if model else [])
@@ -323,7 +323,7 @@ class InspectPanel(VTKObservationMixin):
         isShowing, isSimilarity = self._shown is not None, self._isSimilarityShown()
         ui.opacitySlider.enabled = ui.legendCheckBox.enabled = ui.restoreButton.enabled = isShowing
         ui.thresholdSlider.enabled = isSimilarity
-        ui.segmentButton.enabled = isSimilarity and self._node is not None
+        ui.segmentButton.enabled = isSimilarity and not self._reasonNot()
         ui.progressBar.visible = ui.cancelButton.visible = isRunning
 
     def _reasonNot(self) -> str:

@@ -14,6 +14,10 @@ ROW_MARGIN = 6
 """Pixels that a row of a table is higher than its text."""
 
 
+LICENCE, SOURCE = 4, 1
+"""Columns, of the table of sources and of that of scores, with texts that may be long."""
+
+
 class ModelDetails:
     """ModelDetails show one model at a time."""
 
@@ -33,9 +37,9 @@ class ModelDetails:
         ui.licenceLabel.text = model.licence
         ui.parentLabel.text = model.parent or _("no other version")
         ui.commandLabel.text = str(model.training.get("command") or _("not recorded"))
-        _fill(ui.sourcesTable, (self._sourceRow(source) for source in model.sources))
+        _fill(ui.sourcesTable, (self._sourceRow(source) for source in model.sources), LICENCE)
         scores = model.scores.get("structures", ())
-        _fill(ui.scoresTable, (self._scoreRow(score) for score in scores))
+        _fill(ui.scoresTable, (self._scoreRow(score) for score in scores), SOURCE)
         ui.scoresTable.visible = bool(scores)
         ui.scoresLabel.text = (
             _("Measured on scans that it did not learn from. Dice is 1 where two outlines are the same.")
@@ -54,8 +58,8 @@ class ModelDetails:
         return score["structure"], score["source"], _number(score["dice"]), _number(score["distance_mm"])
 
 
-def _fill(table: qt.QTableWidget, rows: Iterable[Sequence[str]]) -> None:
-    """Each row of `rows` into a row of the table; what is cut off stands in the tool tip."""
+def _fill(table: qt.QTableWidget, rows: Iterable[Sequence[str]], cutColumn: int) -> None:
+    """Each row of `rows` into a row of the table; one column takes the width that is left, its tool tips have all."""
     table.setRowCount(0)
     for row, cells in enumerate(rows):
         table.insertRow(row)
@@ -64,7 +68,7 @@ def _fill(table: qt.QTableWidget, rows: Iterable[Sequence[str]]) -> None:
             item.setToolTip(text)
             table.setItem(row, column, item)
     table.resizeColumnsToContents()
-    table.horizontalHeader().setSectionResizeMode(0, qt.QHeaderView.Stretch)
+    table.horizontalHeader().setSectionResizeMode(cutColumn, qt.QHeaderView.Stretch)
 
 
 def _number(value: float | None) -> str:

@@ -214,6 +214,28 @@ def testSegmentIsMadeAtTheThreshold(ready, link, volume):
     assert "liver from 0.30" in ready.ui.statusLabel.text
 
 
+def testThresholdThatNothingReachesLeavesNoSegmentation(ready, link, scene):
+    showMapOf(ready, link, "liver")
+    ready.node.threshold = 0.95
+    click(ready.ui.segmentButton)
+    assert "0.95" in ready.ui.statusLabel.text
+    assert scene.GetFirstNodeByClass("vtkMRMLSegmentationNode") is None
+    assert ready.node.outputSegmentation is None
+
+
+def testLegendIsShownWithTheMapUnlessItIsUnchecked(ready, link, volume):
+    logic = slicer.modules.colors.logic()
+    showMapOf(ready, link, "liver")
+    legend = logic.GetColorLegendDisplayNode(maps.mapsOf(volume)[0])
+    assert legend.GetVisibility()
+    click(ready.ui.legendCheckBox)
+    assert not legend.GetVisibility()
+    click(ready.ui.legendCheckBox)
+    assert legend.GetVisibility()
+    click(ready.ui.restoreButton)
+    assert not legend.GetVisibility()
+
+
 def testBestClassAndMarginHaveNoThreshold(ready, link, volume):
     click(ready.ui.marginButton)
     answerMap(link, np.full(SHAPE, 0.5, np.float32))
