@@ -13,3 +13,8 @@ class UserError(ValueError):
 
 class Cancelled(Exception):  # noqa: N818 - an answer to the user's wish, not an error
     """Raised inside long work after its progress callback answered False."""
+
+
+def plain_reason(error: OSError) -> str:
+    """Why the system refused, as words within a sentence."""
+    return (error.strerror or type(error).__name__).lower()

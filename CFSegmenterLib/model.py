@@ -15,7 +15,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from .errors import UserError
-from .files import write_text
+from .files.writing import write_text
 from .network import PrototypeNetwork, load_weights, weights_of
 from .protocols import Protocol
 from .prototypes import PrototypeBank

@@ -132,7 +132,7 @@ def load_case(case: Case) -> tuple[Volume, np.ndarray]:
     Raises:
         UserError: a file cannot be used, the two are not on one grid, or a label value stands for nothing.
     """
-    from .files import read_labels, read_volume
+    from .files.reading import read_labels, read_volume
 
     volume = read_volume(case.image, modality=case.modality)
     labels = read_labels(case.labels)

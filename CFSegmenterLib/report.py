@@ -18,7 +18,7 @@ from . import __version__
 from .encoding import Encoding, Segmentation
 from .errors import UserError
 from .evaluation import dice
-from .files import write_atomically, write_text
+from .files.writing import write_atomically, write_text
 from .pictures import (
     AXIAL,
     CORONAL,

@@ -10,7 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from .encoding import Segmentation
-from .files import SegmentLayer, write_json, write_labels_nifti, write_seg_nrrd
+from .files.nifti import write_labels_nifti
+from .files.seg_nrrd import SegmentLayer, write_seg_nrrd
+from .files.writing import write_json
 from .structures import Vocabulary
 
 Color = tuple[int, int, int]

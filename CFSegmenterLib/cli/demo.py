@@ -38,7 +38,7 @@ def demo(
     asked = None if targets is None else options.wanted_structures(targets)
 
     from ..catalogue import find_model
-    from ..files import image_stem
+    from ..files.names import image_stem
     from ..report import write_report
     from ..results import ResultFiles, write_segmentation
     from ..segmenter import Segmenter
@@ -83,7 +83,7 @@ def _drawn() -> tuple[Volume, dict]:
 
 
 def _read(image: Path, modality: str | None) -> tuple[Volume, dict]:
-    from ..files import read_volume
+    from ..files.reading import read_volume
 
     return read_volume(image, modality=modality), {}
 

@@ -54,7 +54,7 @@ def evaluate(
 
     from ..catalogue import find_model
     from ..evaluation import evaluate_fully, summarize, summarize_impossible
-    from ..files import write_json
+    from ..files.writing import write_json
     from ..model import record_scores
     from ..segmenter import Segmenter
 

@@ -85,7 +85,8 @@ class Request:
 
 def segment_one(segmenter: Segmenter, image: Path, files: ResultFiles, request: Request) -> list[list[Cell]]:
     """Segment one image and write its files; returns the rows of the table."""
-    from ..files import read_volume, write_map_nifti
+    from ..files.nifti import write_map_nifti
+    from ..files.reading import read_volume
     from ..results import write_segmentation
 
     started = time.perf_counter()
@@ -130,7 +131,7 @@ def distinct_stems(images: Sequence[Path]) -> list[str]:
     Raises:
         UserError: two images share one, so that their results would have the same names.
     """
-    from ..files import image_stem
+    from ..files.names import image_stem
 
     stems: dict[str, Path] = {}
     for image in images:

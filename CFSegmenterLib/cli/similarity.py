@@ -40,7 +40,8 @@ def similarity(
     options.existing([from_mask] if from_mask else [], "mask")
 
     from ..catalogue import find_model
-    from ..files import read_volume, write_map_nifti
+    from ..files.nifti import write_map_nifti
+    from ..files.reading import read_volume
     from ..segmenter import Segmenter
 
     segmenter = Segmenter.load(find_model(model), device)
@@ -68,7 +69,7 @@ def _query(encoding: Encoding, name: str, mask) -> str | Query:
 
 def _painted(path: Path, volume: Volume):
     """(I, J, K) bool of a painted mask, on the grid of the volume."""
-    from ..files import read_labels
+    from ..files.reading import read_labels
 
     labels = read_labels(path)
     if not volume.on_same_grid_as(labels):
@@ -82,7 +83,7 @@ def _painted(path: Path, volume: Volume):
 
 def _file(out: Path, image: Path, name: str) -> Path:
     """Where the map goes: a file of that name, or one in a folder of that name."""
-    from ..files import image_stem
+    from ..files.names import image_stem
     from ..results import ResultFiles
 
     if out.name.lower().endswith((".nii", ".nii.gz")) and not out.is_dir():

@@ -282,12 +282,12 @@ def test_a_model_that_is_none_is_explained(refused_segment, a_model_folder, tmp_
 
 
 def test_a_full_stop_with_ctrl_c_leaves_nothing_unfinished(segment, a_small_file, tmp_path, monkeypatch):
-    from CFSegmenterLib import files
+    from CFSegmenterLib.files import writing
 
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(files.os, "replace", interrupted)
+    monkeypatch.setattr(writing.os, "replace", interrupted)
     result = segment(a_small_file)
     assert result.exit_code == 130
     assert "Stopped" in result.stderr

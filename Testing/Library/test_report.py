@@ -289,7 +289,7 @@ def test_an_oblique_anisotropic_left_handed_scan_is_reported(tmp_path):
 
 
 def test_no_path_of_a_file_gets_into_the_report(a_segmenter, a_small_file, tmp_path):
-    from CFSegmenterLib.files import read_volume
+    from CFSegmenterLib.files.reading import read_volume
 
     volume = read_volume(a_small_file, modality="mr-t2")
     encoding = a_segmenter.encode(volume)

@@ -1,0 +1,158 @@
+"""Segmentations as .seg.nrrd files, which 3D Slicer opens as they are."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, unquote_to_bytes
+
+import numpy as np
+
+from .lps import flipped
+from .writing import write_atomically
+
+
+@dataclass(frozen=True, eq=False)
+class SegmentLayer:
+    """One segment of a .seg.nrrd file: the voxels of `layer` that equal `label_value`, and how to show them.
+
+    Segments that are given the very same array share a layer of the file; segments that overlap are given
+    different arrays.
+
+    Attributes:
+        id: unique within the file.
+        name: what the user reads.
+        color: red, green, blue of 0 to 255.
+        terminology: Slicer's terminology entry ("context~category~type~modifier~context~region~modifier"),
+            or empty.
+        label_value: 1 to 65535.
+        layer: (I, J, K) boolean or non-negative integers.
+    """
+
+    id: str
+    name: str
+    color: tuple[int, int, int]
+    terminology: str
+    label_value: int
+    layer: np.ndarray
+
+
+def write_seg_nrrd(path: str | os.PathLike[str], segments: Sequence[SegmentLayer], affine: np.ndarray) -> None:
+    """Write a segmentation that 3D Slicer opens as is: names, colors, terminology, overlapping layers.
+
+    Args:
+        path: ends with .seg.nrrd.
+        segments: at least one, in the order in which they are shown.
+        affine: (4, 4) IJK to RAS in mm, kept to the last digit.
+
+    Raises:
+        UserError: as `write_atomically`.
+        ValueError: the segments contradict one another.
+    """
+    import slicerio
+
+    _check_segments(segments)
+    layers = list({id(s.layer): s.layer for s in segments}.values())
+    place = {id(layer): number for number, layer in enumerate(layers)}
+    voxels = _packed(layers, segments)
+    segmentation = {
+        "voxels": voxels,
+        "ijkToLPS": flipped(affine),
+        "containedRepresentationNames": ["Binary labelmap"],
+        "conversionParameters": [_reference_geometry(voxels.shape[-3:], affine)],
+        "masterRepresentation": "Binary labelmap",
+        "Segmentation_SourceRepresentation": "Binary labelmap",  # its name since Slicer 5
+        "referenceImageExtentOffset": [0, 0, 0],
+        "segments": [_segment_header(s, place[id(s.layer)], voxels.shape[-3:]) for s in segments],
+    }
+    with write_atomically(path) as partial, _Utf8Header(partial) as file:
+        slicerio.write_segmentation(file, segmentation, compression_level=4)
+
+
+def _check_segments(segments: Sequence[SegmentLayer]) -> None:
+    if not segments:
+        raise ValueError("a segmentation needs at least one segment")
+    if any(s.layer.ndim != 3 or s.layer.shape != segments[0].layer.shape for s in segments):
+        raise ValueError("the layers of a segmentation are three-dimensional and of one shape")
+    if any(s.layer.dtype.kind not in "bui" or s.layer.min(initial=0) < 0 for s in segments):
+        raise ValueError("a layer holds booleans or non-negative integers")
+    if any(not 1 <= s.label_value <= np.iinfo(np.uint16).max for s in segments):
+        raise ValueError("a label value is 1 to 65535")
+    if any(not 0 <= c <= 255 for s in segments for c in s.color):
+        raise ValueError("a color is three numbers of 0 to 255")
+    if len({s.id for s in segments}) < len(segments):
+        raise ValueError("two segments have the same id")
+    if len({(id(s.layer), s.label_value) for s in segments}) < len(segments):
+        raise ValueError("two segments have the same label value in the same layer")
+
+
+def _packed(layers: Sequence[np.ndarray], segments: Sequence[SegmentLayer]) -> np.ndarray:
+    """(I, J, K) for one layer, else (layer, I, J, K); without the labels that no segment names."""
+    largest = max(s.label_value for s in segments)
+    dtype = np.uint8 if largest <= np.iinfo(np.uint8).max else np.uint16
+    packed = np.empty((len(layers), *layers[0].shape), dtype=dtype, order="F")
+    for number, layer in enumerate(layers):
+        kept = np.zeros(max(int(layer.max(initial=0)), largest) + 1, dtype=dtype)
+        for segment in segments:
+            if segment.layer is layer:
+                kept[segment.label_value] = segment.label_value
+        packed[number] = kept[layer.astype(np.uint8) if layer.dtype == bool else layer]
+    return packed[0] if len(layers) == 1 else packed
+
+
+def _segment_header(segment: SegmentLayer, layer: int, shape: tuple[int, ...]) -> dict[str, Any]:
+    tags = {"Segmentation.Status": "inprogress"}  # Slicer's word for "nobody has approved it yet"
+    if segment.terminology:
+        tags["TerminologyEntry"] = _header_text(segment.terminology.replace("|", "/"))
+    return {
+        "id": _header_text(segment.id),
+        "name": _header_text(segment.name),
+        "nameAutoGenerated": False,
+        "color": [round(c / 255, 6) for c in segment.color],
+        "colorAutoGenerated": False,
+        # The whole grid: Slicer crops all segments of a layer to the extent of the layer's first.
+        "extent": [v for n in shape for v in (0, n - 1)],
+        "labelValue": int(segment.label_value),
+        "layer": layer,
+        "tags": tags,
+    }
+
+
+def _reference_geometry(shape: tuple[int, ...], affine: np.ndarray) -> dict[str, str]:
+    """The grid on which Slicer edits the segments further: the image's own."""
+    matrix = [f"{v:.17g}" for v in (np.asarray(affine, dtype=np.float64) + 0.0).ravel()]
+    extent = [str(v) for n in shape for v in (0, n - 1)]
+    return {
+        "name": "Reference image geometry",
+        "value": ";".join(matrix + extent) + ";",
+        "description": "Image geometry description string determining the geometry of the labelmap that is "
+        "created in course of conversion.&",  # Slicer drops the last parameter without a closing ampersand
+    }
+
+
+def _header_text(text: str) -> str:
+    """Text as one header line: no control characters, and percent-encoded where `_Utf8Header` decodes it."""
+    printable = "".join(c if c.isprintable() and c != "\\" else " " for c in text)
+    ascii_but_percent = "".join(chr(c) for c in range(32, 127) if chr(c) != "%")
+    return quote(" ".join(printable.split()), safe=ascii_but_percent)
+
+
+class _Utf8Header(io.FileIO):
+    """A file for pynrrd, which writes headers in ASCII only, while Slicer reads and writes them in UTF-8."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, "wb")
+        self._in_header = True
+
+    def write(self, data: Any) -> int:
+        if self._in_header:
+            self._in_header = data != b"\n"
+            data = unquote_to_bytes(data)
+        left = memoryview(data)
+        while left:  # a raw file may take less than it is given
+            left = left[super().write(left) :]
+        return len(data)
