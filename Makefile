@@ -73,6 +73,7 @@ clean:
 
 # hatchling comes first and from the lock, so that building this package fetches nothing that is not locked.
 # torch is named first, so that a file of exactly this version at hand is preferred to a download.
+# The extra `scene` is for tests only and has no wheels for some platforms: without it everything else works.
 $(STAMP): pyproject.toml constraints.txt
 	@$(BIN)/python -c '$(USABLE)' >/dev/null 2>&1 || { \
 	  if [ -n "$$PYTHON" ]; then set -- "$$PYTHON"; else set -- python3.11 python3.12 python3 python; fi; \
@@ -90,4 +91,6 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(PIP) hatchling editables
 	@$(PIP) $${TORCH_INDEX:+--extra-index-url "$$TORCH_INDEX"} --no-build-isolation \
 	  torch==2.13.0 open_clip_torch -e '.[text,log,test]'
+	@$(PIP) --no-build-isolation --only-binary slicer-core,vtk,PySide6-Essentials -e '.[scene]' || \
+	  echo "The wheels of 3D Slicer or Qt cannot be had here: the tests of the Slicer module will be skipped."
 	@touch $@

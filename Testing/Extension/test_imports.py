@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import ast
-import importlib.util
 import subprocess
 import sys
 
 import pytest
 
 from Testing.Extension.sources import LIBRARY, MODULE, ROOT, at_import, files, imports, module_scripts, place, tree_of
+from Testing.Host.availability import whyNot
 
 LIGHT_ROOMS = ("errors", "grid", "hierarchy", "repertoire", "resources", "structures", "worker.framing")
 """Of the library: they need numpy and nothing else."""
@@ -53,10 +53,9 @@ def test_light_rooms_of_the_library_import_light_rooms_only() -> None:
     assert not wrong
 
 
-@pytest.mark.skipif(
-    not all(map(importlib.util.find_spec, ("slicer", "PySide6"))), reason="slicer-core or PySide6 is not installed"
-)
 def test_importing_the_whole_module_loads_nothing_heavy() -> None:
+    if whyNot("startApplication"):
+        pytest.skip(whyNot("startApplication"))
     names = [name.removesuffix(".py").replace("/", ".") for name in files(MODULE, "*.py")]
     program = (
         "import importlib, sys\n"

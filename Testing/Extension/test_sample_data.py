@@ -12,9 +12,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pytest.importorskip("slicer", reason="slicer-core is not installed (extra `scene`)")
-pytest.importorskip("PySide6", reason="PySide6 is not installed (extra `scene`)")
-
 from Testing.Extension.draw_resources import SAMPLE, THUMBNAIL, draw_sample
 from Testing.Extension.sources import MODULE
 

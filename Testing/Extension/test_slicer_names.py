@@ -11,11 +11,6 @@ import re
 from collections.abc import Iterator
 from functools import cache
 
-import pytest
-
-pytest.importorskip("slicer", reason="slicer-core is not installed (extra `scene`)")
-pytest.importorskip("PySide6", reason="PySide6 is not installed (extra `scene`)")
-
 import slicer
 import slicer.util
 import vtk

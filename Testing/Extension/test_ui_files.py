@@ -5,9 +5,6 @@ from __future__ import annotations
 import re
 
 import pytest
-
-pytest.importorskip("PySide6", reason="PySide6 is not installed (extra `scene`)")
-
 from PySide6 import QtCore, QtWidgets
 
 from Testing.Extension.parameters import ACCEPTED, BOUNDED, CHOOSING, RESERVED, fields

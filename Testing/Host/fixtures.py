@@ -1,11 +1,10 @@
 """Fixtures of all tests with a scene or with Qt; a folder's conftest.py takes what it needs.
 
-Without the wheels of the extra `scene` the tests of such a folder are skipped.
+Where the stand-in host cannot start, for want of a wheel or of a library, the tests of such a folder are skipped.
 """
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 import time
 from collections.abc import Callable
@@ -14,26 +13,30 @@ from pathlib import Path
 import pytest
 
 from Testing.Host import slotErrors, startApplication, startScene
+from Testing.Host.availability import whyNot
 
 MODULE_FOLDER = Path(__file__).parents[2] / "CFSegmenter"
 """What Slicer puts on the path of Python."""
 
 
-def collectAfter(start: Callable[[], object], *packages: str):
+def collectAfter(start: Callable[[], object], *only: str):
     """The hook `pytest_pycollect_makemodule` of a folder whose tests import what `start` makes importable.
 
-    Where one of the packages is not installed, the folder's tests are skipped.
+    Args:
+        start: `startScene` or `startApplication`. Where it cannot work, the folder's tests are skipped.
+        only: names of the test files that need it; none means all.
     """
-    missing = [one for one in packages if importlib.util.find_spec(one) is None]
 
     class Skipped(pytest.Module):
         """A test file that is not even imported."""
 
         def collect(self):
-            pytest.skip(f"{' and '.join(missing)} not installed (extra `scene`)")
+            pytest.skip(whyNot(start.__name__))
 
     def pytest_pycollect_makemodule(module_path, parent):
-        if missing:
+        if only and module_path.name not in only:
+            return None
+        if whyNot(start.__name__):
             return Skipped.from_parent(parent, path=module_path)
         if str(MODULE_FOLDER) not in sys.path:
             sys.path.insert(0, str(MODULE_FOLDER))

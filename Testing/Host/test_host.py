@@ -217,7 +217,7 @@ def test_the_parameter_node_of_a_module_is_one_and_stays_when_the_scene_is_close
 
 def test_a_slice_view_draws_the_volume_and_the_segment(scene):
     if not canRender():
-        pytest.skip("VTK can not draw here: no OpenGL library")
+        pytest.skip("VTK cannot draw here: there is no OpenGL library")
     from Testing.Host.views import SliceView
 
     volume, array = a_volume()

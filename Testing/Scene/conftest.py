@@ -7,4 +7,4 @@ from Testing.Host.fixtures import collectAfter, scene
 
 __all__ = ["scene"]
 
-pytest_pycollect_makemodule = collectAfter(startScene, "slicer")
+pytest_pycollect_makemodule = collectAfter(startScene)

@@ -7,4 +7,4 @@ from Testing.Host.fixtures import application, collectAfter, noSlotRaised, proce
 
 __all__ = ["application", "noSlotRaised", "process", "scene"]
 
-pytest_pycollect_makemodule = collectAfter(startApplication, "slicer", "PySide6")
+pytest_pycollect_makemodule = collectAfter(startApplication)
