@@ -35,6 +35,12 @@ def drawn(node):
     )
 
 
+def similarityScales(scene):
+    """The color nodes of the class that are ours and of this kind of map."""
+    nodes = slicer.util.getNodesByClass("vtkMRMLProceduralColorNode", scene)
+    return [node for node in nodes if "CFSegmenter similarity" in node.GetName()]
+
+
 def hierarchyOf(scene):
     return slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
 
@@ -87,7 +93,7 @@ def test_similarity_is_drawn_on_a_scale_from_minus_one_to_one_whatever_is_in_the
     assert blue[2] > 2 * blue[0]
     assert red[0] > 2 * red[2]
     assert weak[..., :3].min() > 200  # near 0 everything is pale
-    assert len(slicer.util.getNodesByClass("vtkMRMLProceduralColorNode", scene)) == 1
+    assert len(similarityScales(scene)) == 1
     display = maps.mapsOf(volume)[0].GetDisplayNode()
     assert display.GetInterpolate()
     assert not display.GetAutoWindowLevel()
@@ -149,4 +155,4 @@ def test_a_loaded_scene_knows_its_maps_and_draws_them_alike(scene, tmp_path):
     maps.showThreshold(node, 0.25)
     np.testing.assert_array_equal(drawn(node), before)
     assert maps.writeMap(volume, VALUES, "liver", "similarity") is node
-    assert len(slicer.util.getNodesByClass("vtkMRMLProceduralColorNode", scene)) == 1
+    assert len(similarityScales(scene)) == 1
