@@ -17,6 +17,7 @@ from .decision import Layer, margins, plan_layers, winners
 from .errors import UserError
 from .grid import ModelGrid, Taps
 from .hierarchy import overlap_matrix
+from .memory import memory_for
 from .model import Model
 from .pieces import bounding_boxes, largest_piece
 from .progress import Progress, advance, silent
@@ -87,6 +88,7 @@ class Encoding:
     """An Encoding answers questions about a volume without passing it through the network again.
 
     It holds the unit features on the model's grid. Maps and masks come back on the volume's own grid, voxel for voxel.
+    Where memory does not suffice for an answer a UserError says so, and the encoding stays as it was.
     """
 
     def __init__(
@@ -126,6 +128,7 @@ class Encoding:
         """What can be asked for by name: the model's structures, and wholes of which it knows all the parts."""
         return self.repertoire.structures
 
+    @memory_for("for a similarity map of this volume")
     def similarity(self, structure: str | Query) -> np.ndarray:
         """(I, J, K) float32 cosine of every voxel with a structure, -1..1.
 
@@ -134,6 +137,7 @@ class Encoding:
         """
         return self.grid.to_volume(self._model_map(structure))
 
+    @memory_for("to segment this volume")
     def segment(self, structures: Sequence[str] | None = None, progress: Progress = silent) -> Segmentation:
         """Decide which voxels belong to each of `structures`; None asks for all that the model was taught.
 
@@ -169,6 +173,7 @@ class Encoding:
             layers[place] = table[decided[contest]]
         return Segmentation(names, tuple(layers), places)
 
+    @memory_for("to segment this volume")
     def best(self, progress: Progress = silent) -> np.ndarray:
         """(I, J, K) uint16 index into the bank of the winning prototype, 0 for the background.
 
@@ -182,6 +187,7 @@ class Encoding:
             np.copyto(found, other, where=found == 0)
         return found
 
+    @memory_for("to measure the margins of this volume")
     def margin(self, progress: Progress = silent) -> np.ndarray:
         """(I, J, K) float32 lead of the most similar prototype over the next: small where the model is unsure.
 
@@ -205,6 +211,7 @@ class Encoding:
         ranked = sorted(zip(self.model.bank.names, similarities, strict=True), key=lambda pair: -pair[1])
         return Probe(tuple(ranked), self._query("point", unit))
 
+    @memory_for("to look at the painted example")
     def prototype_from(self, mask: np.ndarray, name: str = "painted example") -> Query:
         """The mean unit feature under a painted mask, as a query.
 
@@ -271,8 +278,9 @@ class Encoding:
     def _decide(self, progress: Progress) -> tuple[np.ndarray, ...]:
         if self._decided is None:
             deciders = [_chooser(layer) for layer in self.layers]
-            self._decided = self._over_volume(deciders, np.uint16, "deciding", progress)
-            self._boxes = tuple(bounding_boxes(contest) for contest in self._decided)
+            decided = self._over_volume(deciders, np.uint16, "deciding", progress)
+            self._boxes = tuple(bounding_boxes(contest) for contest in decided)
+            self._decided = decided
         return self._decided
 
     def _make_whole(self, members: Sequence[int]) -> None:
@@ -281,13 +289,13 @@ class Encoding:
         for index in members:
             if index in self._whole or self.model.bank.names[index] not in one_piece:
                 continue
-            self._whole.add(index)
             contest = self._contest_of(index)
             box = self._boxes[contest].get(index)
             if box is not None:
                 inside = self._decided[contest][box]
                 mask = inside == index
                 inside[mask & ~largest_piece(mask)] = 0
+            self._whole.add(index)
 
     def _over_volume(
         self, deciders: Sequence[Callable[[Tensor], np.ndarray]], dtype: type, message: str, progress: Progress

@@ -11,6 +11,7 @@ import torch
 from .encoding import Encoding, allocator
 from .errors import UserError
 from .grid import ModelGrid
+from .memory import memory_for
 from .model import Model, load_model
 from .precision import choose_device, choose_precision, keep_freed_memory
 from .progress import Progress, silent
@@ -77,34 +78,35 @@ class Segmenter:
                 free.
 
         Raises:
-            UserError: the volume cannot be segmented by this model.
+            UserError: the volume cannot be segmented by this model, or there is too little memory for it.
             Cancelled: as `progress` asked.
         """
         if not 0 <= overlap < 1:
             raise UserError(f"The overlap of windows is a share from 0 up to but not 1, not {overlap}; 0.5 is usual.")
-        volume = check_volume(volume)
-        chosen = choose_protocol(self.model.manifest.protocols, volume, protocol)
-        grid = ModelGrid.fit(volume.shape, volume.affine, chosen.spacing)
-        image = grid.to_model(chosen.intensity.apply(volume.array))
-        limit = psutil.virtual_memory().available // 2 if memory_limit is None else memory_limit
-        try:
+        with memory_for("to encode this volume"):
+            volume = check_volume(volume)
+            chosen = choose_protocol(self.model.manifest.protocols, volume, protocol)
+            grid = ModelGrid.fit(volume.shape, volume.affine, chosen.spacing)
+            image = grid.to_model(chosen.intensity.apply(volume.array))
+            limit = psutil.virtual_memory().available // 2 if memory_limit is None else memory_limit
             features = self._features(image, chosen, overlap, limit, progress)
-        except torch.OutOfMemoryError as error:
-            raise UserError(
-                f"The device '{self.device}' has too little memory for windows of {chosen.patch} voxels; "
-                "use the device 'cpu'."
-            ) from error
-        return Encoding(self.model, chosen, grid, volume.affine, features, self.vocabulary)
+            return Encoding(self.model, chosen, grid, volume.affine, features, self.vocabulary)
 
     def _features(
         self, image: np.ndarray, protocol: Protocol, overlap: float, limit: int, progress: Progress
     ) -> np.ndarray:
-        return unit_features(
-            self.model.network,
-            image,
-            protocol.patch,
-            precision=self.precision,
-            overlap=overlap,
-            allocate=allocator(limit),
-            progress=progress,
-        )
+        try:
+            return unit_features(
+                self.model.network,
+                image,
+                protocol.patch,
+                precision=self.precision,
+                overlap=overlap,
+                allocate=allocator(limit),
+                progress=progress,
+            )
+        except torch.OutOfMemoryError as error:
+            raise UserError(
+                f"The device '{self.device}' has too little memory for windows of {protocol.patch} voxels; "
+                "use the device 'cpu'."
+            ) from error

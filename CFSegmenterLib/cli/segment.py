@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import UserError
+from ..memory import memory_for
 from . import options
 from .console import Cell, print_table, say, shown
 
@@ -83,6 +84,7 @@ class Request:
     protocol: str | None
 
 
+@memory_for("to segment this image")
 def segment_one(segmenter: Segmenter, image: Path, files: ResultFiles, request: Request) -> list[list[Cell]]:
     """Segment one image and write its files; returns the rows of the table."""
     from ..files.nifti import write_map_nifti

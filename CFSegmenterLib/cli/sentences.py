@@ -13,6 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from ..errors import Cancelled, UserError
+from ..memory import memory_for
 from .console import say
 
 # Typer brings its own copy of click from 0.20 on and shares the installed one before; both have this ancestor.
@@ -51,7 +52,7 @@ class SentenceGroup(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         """Run the verb that was asked for."""
         try:
-            with warnings.catch_warnings():
+            with memory_for("for what was asked"), warnings.catch_warnings():
                 # What libraries warn their callers of is not for the person at the shell.
                 if not sys.warnoptions:
                     warnings.simplefilter("ignore")

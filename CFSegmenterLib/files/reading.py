@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import UserError, plain_reason
+from ..memory import ran_out_of_memory
 from ..volume import Volume
 from .dicom import read_dicom
 from .itk import ITK_READERS, read_itk
@@ -76,12 +77,12 @@ def _read_grid(path: Path) -> tuple[np.ndarray, np.ndarray, str | None]:
         return *read_nifti(path), None
     except (UserError, ImportError, AttributeError, TypeError, NameError):
         raise  # the last four are defects of the program, never the file's fault
-    except MemoryError as error:
-        raise UserError(
-            f"'{path.name}' does not fit into the memory of this machine, or its header is damaged: crop or "
-            "resample the image, or export it again."
-        ) from error
     except Exception as error:  # each reader has its own errors for damaged files, most of no common class
+        if ran_out_of_memory(error):
+            raise UserError(
+                f"'{path.name}' does not fit into the memory of this machine, or its header is damaged: crop or "
+                "resample the image, or export it again."
+            ) from error
         detached = " (the header needs its data file beside it)" if ending in (".mhd", ".nhdr") else ""
         raise UserError(
             f"'{path.name}' cannot be read, so it is damaged, incomplete{detached} or not what its ending "

@@ -22,6 +22,7 @@ import numpy as np
 
 from .. import __version__
 from ..errors import Cancelled, UserError
+from ..memory import memory_for
 from .encodings import EncodingCache, EncodingGone
 from .framing import PROTOCOL, Frame, FrameDecoder, encode_frame
 
@@ -105,17 +106,16 @@ class Server:
             handle = VERBS.get(verb)
             if handle is None:
                 raise UserError(f"The worker does not know the request '{verb}'; both sides must be of one version.")
-            message, arrays = handle(self._session, frame, _Reporter(self, number))
-            # Slicer's volumes have their first axis running fastest; they are turned here, where no screen waits.
-            turned = {name: np.asfortranarray(array) for name, array in arrays.items()}
+            with memory_for("for what was asked"):
+                message, arrays = handle(self._session, frame, _Reporter(self, number))
+                # Slicer's volumes have their first axis running fastest; they are turned here, where no screen waits.
+                turned = {name: np.asfortranarray(array) for name, array in arrays.items()}
             self._send({**message, "id": number, "event": "answer"}, turned)
         except Cancelled:
             self._send({"id": number, "event": "cancelled"})
         except UserError as error:
             gone = isinstance(error, EncodingGone)
             self._send({"id": number, "event": "error", "message": str(error), "gone": gone})
-        except MemoryError:
-            self._send({"id": number, "event": "error", "message": _NO_MEMORY, "gone": False})
         except Exception as error:
             traceback.print_exc(file=sys.stderr)
             sentence = f"The worker met a defect ({type(error).__name__}); its log has the details."
@@ -162,9 +162,6 @@ class _Reporter:
         self._told = now
         self._server.send_progress(self._number, done, total, message, left)
         return not self._server.is_cancelled(self._number)
-
-
-_NO_MEMORY = "There is too little memory for this volume; close other programs, or crop the volume."
 
 
 def _hello(session: Session, frame: Frame, progress: Callable) -> Answer:

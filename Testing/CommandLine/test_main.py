@@ -12,6 +12,10 @@ from CFSegmenterLib import __version__
 from CFSegmenterLib.errors import Cancelled, UserError
 
 ROOT = Path(__file__).resolve().parents[2]
+NO_MEMORY = (
+    "Error: There is too little memory for what was asked: close other programs, crop the image, or resample it to "
+    "larger voxels."
+)
 VERBS = ["segment", "similarity", "structures", "models", "train", "evaluate", "phantom", "demo"]
 
 
@@ -67,6 +71,8 @@ def test_a_verb_that_does_not_exist_is_refused(refused):
     ("raised", "status", "said"),
     [
         (UserError("It is wrong."), 2, "Error: It is wrong."),
+        (MemoryError(), 2, NO_MEMORY),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), 2, NO_MEMORY),
         (KeyboardInterrupt(), 130, "Stopped; no unfinished file was left behind."),
         (Cancelled("asked to"), 130, "Stopped; no unfinished file was left behind."),
     ],

@@ -11,6 +11,7 @@ import pytest
 import SimpleITK
 import slicerio
 
+from CFSegmenterLib import windows
 from CFSegmenterLib.phantom import draw_small
 from CFSegmenterLib.segmenter import Segmenter
 from CFSegmenterLib.structures import Vocabulary
@@ -279,6 +280,40 @@ def test_a_model_that_is_none_is_explained(refused_segment, a_model_folder, tmp_
     assert "no model 'gneral'" in refused_segment(model="gneral")
     assert "is not a model" in refused_segment(model=tmp_path)
     assert "last" in refused_segment(model=a_model_folder.parent)
+
+
+def fails_for_want_of_memory(*_, **__):
+    raise RuntimeError("[enforce fail at alloc_cpu.cpp:118] DefaultCPUAllocator: can't allocate memory: you tried to")
+
+
+@pytest.mark.parametrize(
+    "place", ["windows.gaussian", "encoding.winners", "results.write_segmentation", "segmenter.check_volume"]
+)
+def test_an_image_that_memory_does_not_suffice_for_is_a_sentence(segment, a_small_file, tmp_path, monkeypatch, place):
+    monkeypatch.setattr(f"CFSegmenterLib.{place}", fails_for_want_of_memory)
+    result = segment(a_small_file)
+    assert result.exit_code == 2 and result.stdout == ""
+    assert result.stderr.splitlines()[-1].startswith("Error: There is too little memory to ")
+    assert "Traceback" not in result.stderr
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_an_image_that_memory_does_not_suffice_for_does_not_keep_others_back(
+    segment, a_small_file, tmp_path, monkeypatch
+):
+    other = save_nifti(tmp_path / "other.nii.gz", nibabel.load(a_small_file).get_fdata().astype(np.int16), np.eye(4))
+    gaussian, asked = windows.gaussian, []
+
+    def fails_at_first(patch):
+        asked.append(patch)
+        return gaussian(patch) if len(asked) > 1 else fails_for_want_of_memory()
+
+    monkeypatch.setattr(windows, "gaussian", fails_at_first)
+    result = segment(a_small_file, other)
+    assert result.exit_code == 2
+    assert "1 of 2 images could not be segmented" in result.stderr
+    assert len(table_of(result.stdout)) == len(NAMES)
+    assert {path.name.split("_")[0].split(".")[0] for path in (tmp_path / "out").iterdir()} == {"other"}
 
 
 def test_a_full_stop_with_ctrl_c_leaves_nothing_unfinished(segment, a_small_file, tmp_path, monkeypatch):
