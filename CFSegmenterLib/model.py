@@ -20,6 +20,7 @@ from .network import PrototypeNetwork, load_weights, weights_of
 from .protocols import Protocol
 from .prototypes import PrototypeBank
 from .settings import BackboneSettings
+from .store_index import refuse_version
 
 FORMAT = 1
 MANIFEST, WEIGHTS, CARD = "manifest.json", "weights.safetensors", "README.md"
@@ -51,6 +52,8 @@ class Manifest(BaseModel):
         one_piece: structures that were one connected piece in every annotation that it learned from.
         sources: what it learned from.
         training: settings, command, iterations, hours and versions, for the record.
+        update: of a version that an update made: what was added, how many cases it learned from, settings, minutes and
+            scores; empty for a first training.
         scores: the evaluation's summary, for the record.
         weights_sha256: of the weights file.
     """
@@ -71,6 +74,7 @@ class Manifest(BaseModel):
     one_piece: tuple[str, ...] = ()
     sources: tuple[SourceRecord, ...] = ()
     training: dict[str, Any] = Field(default_factory=dict)
+    update: dict[str, Any] = Field(default_factory=dict)
     scores: dict[str, Any] = Field(default_factory=dict)
     weights_sha256: str = ""
 
@@ -108,11 +112,12 @@ def save_model(model: Model, folder: str | Path, card: str) -> Manifest:
         The manifest as written, with the weights' checksum.
 
     Raises:
-        UserError: the folder cannot be written.
+        UserError: the folder cannot be written, or is a version in a store, which never changes.
     """
     from safetensors.numpy import save_file
 
     folder = Path(folder)
+    refuse_version(folder)
     part = folder.with_name(f".{folder.name}.part{os.getpid()}")
     try:
         part.mkdir(parents=True)
@@ -201,15 +206,42 @@ def record_scores(folder: str | Path, scores: dict[str, Any]) -> Manifest:
     """Write an evaluation's summary into a model folder's manifest and card; the weights stay as they are.
 
     Raises:
-        UserError: it is not a model folder, or it cannot be written to.
+        UserError: it is not a model folder, is a version in a store, or cannot be written to.
     """
     from .model_card import write_card  # which needs this file
 
     folder = Path(folder)
+    refuse_version(folder)
     manifest = read_manifest(folder).model_copy(update={"scores": scores})
     write_text(folder / MANIFEST, _as_json(manifest))
     write_text(folder / CARD, write_card(manifest))
     return manifest
+
+
+def copy_model(folder: str | Path, into: str | Path, *, version: str, parent: str | None) -> Manifest:
+    """Copy a model under another version and parent; where both are its own, its files stay as they are.
+
+    Args:
+        into: a folder that is empty or does not exist.
+
+    Raises:
+        UserError: `folder` is not a model folder.
+        OSError: it cannot be read, or the copy cannot be written; a part of it may be there.
+    """
+    from .model_card import write_card  # which needs this file
+
+    folder, into = Path(folder), Path(into)
+    old = read_manifest(folder)
+    new = old.model_copy(update={"version": version, "parent": parent})
+    into.mkdir(parents=True, exist_ok=True)
+    for name in (WEIGHTS, MANIFEST, CARD):
+        if (folder / name).is_file():
+            shutil.copyfile(folder / name, into / name)  # without its mode: what was installed may be read-only
+    if new != old:
+        (into / MANIFEST).write_text(_as_json(new), encoding="utf-8")
+    if new != old or not (into / CARD).is_file():
+        (into / CARD).write_text(write_card(new), encoding="utf-8")
+    return new
 
 
 def checksum(path: Path) -> str:
