@@ -8,27 +8,6 @@ import numpy as np
 
 from .structures import Vocabulary
 
-FILLING = ("axis", "chamber", "course", "side", "tissue", "ventricle", "zone")
-"""Divisions that leave nothing of any whole out, as far as the vocabulary lists their parts."""
-
-FILLING_IN = {
-    "cervical vertebrae": ("level",),
-    "colon": ("segment",),
-    "intestine": ("segment",),
-    "large bowel": ("segment",),
-    "left lung": ("lobe",),
-    "left ribs": ("level",),
-    "liver": ("segment",),
-    "lumbar vertebrae": ("level",),
-    "pharynx": ("level",),
-    "right lung": ("lobe",),
-    "right ribs": ("level",),
-    "small bowel": ("segment",),
-    "thoracic vertebrae": ("level",),
-    "vertebrae": ("level",),
-}
-"""Divisions that leave nothing of this whole out, though they do of others: the pancreas has a body, too."""
-
 
 def overlap_matrix(names: Sequence[str], vocabulary: Vocabulary) -> np.ndarray:
     """(K + 1, K + 1) bool: which two different structures overlap; names that nobody knows overlap nothing."""
@@ -43,8 +22,7 @@ def complete_divisions(whole: str, vocabulary: Vocabulary) -> tuple[tuple[str, .
     divisions: dict[str, list[str]] = {}
     for part in vocabulary.parts_of(whole) if whole in vocabulary else ():
         divisions.setdefault(part.division, []).append(part.name)
-    filling = (*FILLING, *FILLING_IN.get(vocabulary.find(whole).name, ())) if divisions else ()
-    return tuple(tuple(parts) for division, parts in divisions.items() if division in filling)
+    return tuple(tuple(parts) for division, parts in divisions.items() if vocabulary.fills(division, whole))
 
 
 def settled_by(annotated: Sequence[str], names: Sequence[str], vocabulary: Vocabulary) -> set[str]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from difflib import SequenceMatcher
 from functools import lru_cache
 from pathlib import Path
@@ -98,6 +98,18 @@ class UnknownStructure(UserError):  # noqa: N818 - named for what the user meets
 
 
 @dataclass(frozen=True)
+class Filling:
+    """The divisions whose parts, as the vocabulary lists them, leave nothing of their whole out.
+
+    Those of `everywhere` fill every whole that they divide, those of `within` the whole they stand with: the segments
+    that are listed are all of the liver, while the pancreas has a body besides its head and tail.
+    """
+
+    everywhere: tuple[str, ...] = ()
+    within: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Code:
     """A coded concept as DICOM writes it: value, coding scheme, meaning."""
 
@@ -166,11 +178,12 @@ class Vocabulary:
     difference. A name that would stand for two structures is refused when the Vocabulary is made.
     """
 
-    def __init__(self, structures: Sequence[Structure]) -> None:
+    def __init__(self, structures: Sequence[Structure], filling: Filling | None = None) -> None:
         """Index the structures.
 
         Raises:
-            UserError: two structures share a name, or `part_of` names none or leads back to itself.
+            UserError: two structures share a name, `part_of` names none or leads back to itself, or `filling` names a
+                division that is not there.
         """
         self._structures = tuple(structures)
         self._by_name: dict[str, Structure] = {}
@@ -182,6 +195,8 @@ class Vocabulary:
         for structure in self._structures:
             if structure.part_of is not None:
                 self._parts.setdefault(structure.part_of, []).append(structure)
+        self._filling = filling or Filling()
+        self._check_filling()
 
     @classmethod
     def load(cls, path: str | Path | None = None) -> Vocabulary:
@@ -190,7 +205,7 @@ class Vocabulary:
         Raises:
             UserError: the file is missing, not JSON, or not a valid vocabulary.
         """
-        return _packaged() if path is None else cls(_read(Path(path)))
+        return _packaged() if path is None else cls(*_read(Path(path)))
 
     def __iter__(self) -> Iterator[Structure]:
         return iter(self._structures)
@@ -283,6 +298,14 @@ class Vocabulary:
         """
         return tuple(self._parts.get(self.find(name).name, ()))
 
+    def fills(self, division: str, whole: str) -> bool:
+        """Tell whether the parts of `whole` by `division` leave nothing of it out.
+
+        Raises:
+            UnknownStructure: the vocabulary has no such whole.
+        """
+        return division in self._filling.everywhere or division in self._filling.within.get(self.find(whole).name, ())
+
     def twin(self, name: str) -> Structure | None:
         """Return the structure that takes this one's place in a mirror image: its other side.
 
@@ -306,6 +329,20 @@ class Vocabulary:
             if other is not structure:
                 raise UserError(f'"{name}" may mean "{other.name}" or "{structure.name}": take it from one of the two.')
         self._by_name[structure.name] = structure
+
+    def _check_filling(self) -> None:
+        divisions = {structure.division for structure in self._structures if structure.division}
+        for division in self._filling.everywhere:
+            if division not in divisions:
+                raise UserError(f'"filling" names the division "{division}", by which nothing is divided: correct it.')
+        for whole, named in self._filling.within.items():
+            there = {part.division for part in self._parts.get(whole, ())}
+            for division in named:
+                if division not in there:
+                    raise UserError(
+                        f'"filling" names the division "{division}" of "{whole}", which the vocabulary does not divide '
+                        "so: use the preferred name of a structure, and a division that its parts have."
+                    )
 
     def _chain(self, structure: Structure) -> tuple[Structure, ...]:
         """Return the structure and all that contain it, the outermost first."""
@@ -405,10 +442,10 @@ def _serialized(code: Code | None) -> str:
 
 @lru_cache(maxsize=1)
 def _packaged() -> Vocabulary:
-    return Vocabulary(_read(resource_path("structures.json")))
+    return Vocabulary(*_read(resource_path("structures.json")))
 
 
-def _read(path: Path) -> list[Structure]:
+def _read(path: Path) -> tuple[list[Structure], Filling]:
     """Read a structures file.
 
     Raises:
@@ -430,7 +467,30 @@ def _read(path: Path) -> list[Structure]:
         raise UserError(
             f'The structures file {path.name} has no "contexts": it must name each terminology that it uses.'
         )
-    return [_structure(entry, number, contexts, path.name) for number, entry in enumerate(entries, start=1)]
+    structures = [_structure(entry, number, contexts, path.name) for number, entry in enumerate(entries, start=1)]
+    return structures, _filling(document.get("filling"), path.name)
+
+
+def _filling(said: Any, file_name: str) -> Filling:
+    """Make what the file says of divisions that fill their whole; a file that says nothing knows of none.
+
+    Raises:
+        UserError: it is not valid.
+    """
+    said = {} if said is None else said
+    parts = said if isinstance(said, dict) else {"": None}
+    everywhere, within = parts.get("everywhere", []), parts.get("within", {})
+    if (
+        parts.keys() - {"everywhere", "within"}
+        or not _is_texts(everywhere)
+        or not isinstance(within, dict)
+        or not all(_is_texts(divisions) for divisions in within.values())
+    ):
+        raise UserError(
+            f'"filling" of the structures file {file_name} is not valid: it must have a list of divisions, '
+            '"everywhere", and an object of such lists by the names of wholes, "within".'
+        )
+    return Filling(tuple(everywhere), {whole: tuple(divisions) for whole, divisions in within.items()})
 
 
 def _structure(entry: Any, number: int, contexts: dict[str, str], file_name: str) -> Structure:
@@ -444,7 +504,7 @@ def _structure(entry: Any, number: int, contexts: dict[str, str], file_name: str
         name = entry.get("name") if isinstance(entry, dict) else None
         called = f' ("{name}")' if isinstance(name, str) else ""
         raise UserError(f"Structure {number}{called} of {file_name} is not valid: {complaint}.")
-    codes = {field: Code(*entry[field]) if entry.get(field) is not None else None for field in _CODES}
+    codes = {name: Code(*entry[name]) if entry.get(name) is not None else None for name in _CODES}
     return Structure(
         name=entry["name"],
         synonyms=tuple(entry.get("synonyms") or ()),
@@ -467,10 +527,10 @@ def _complaint(entry: Any, contexts: dict[str, str]) -> str | None:
         return f"it lacks {', '.join(missing)}"
     if unknown:
         return f"it has the unknown field {', '.join(unknown)}"
-    for field, (is_valid, rule) in _RULES.items():
-        optional = field in _OPTIONAL and entry.get(field) is None
-        if not optional and not is_valid(entry[field]):
-            return f"{field} must be {rule}"
+    for name, (is_valid, rule) in _RULES.items():
+        optional = name in _OPTIONAL and entry.get(name) is None
+        if not optional and not is_valid(entry[name]):
+            return f"{name} must be {rule}"
     if (entry.get("part_of") is None) != (entry.get("division") is None):
         return "part_of and division must be given together"
     if entry.get("context", "own") not in contexts:
@@ -508,5 +568,5 @@ _RULES = {
     "context": (_is_text, "a text"),
     "symmetric": (lambda value: isinstance(value, bool), "true or false"),
     "color": (_is_color, "three whole numbers from 0 to 255"),
-    **{field: (_is_code, "a list of code value, coding scheme and code meaning, three texts") for field in _CODES},
+    **{name: (_is_code, "a list of code value, coding scheme and code meaning, three texts") for name in _CODES},
 }

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import CFSegmenterLib
@@ -329,6 +329,7 @@ def test_no_two_structures_share_a_key_whether_or_not_words_are_split(vocabulary
             assert owners.setdefault(name_key(name), structure.name) == structure.name
 
 
+@settings(deadline=None)
 @given(data=st.data())
 def test_order_case_and_punctuation_make_no_difference(data: st.DataObject) -> None:
     vocabulary = Vocabulary.load()
@@ -341,6 +342,7 @@ def test_order_case_and_punctuation_make_no_difference(data: st.DataObject) -> N
     assert vocabulary.get(text) is structure
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_any_text_gets_an_answer(text: str) -> None:
     vocabulary = Vocabulary.load()
@@ -348,6 +350,7 @@ def test_any_text_gets_an_answer(text: str) -> None:
         assert all(name in vocabulary for name in vocabulary.nearest(text))
 
 
+@settings(deadline=None)
 @given(data=st.data())
 def test_words_of_the_vocabulary_find_a_structure_only_where_they_are_one_of_its_names(data: st.DataObject) -> None:
     vocabulary = Vocabulary.load()
@@ -631,6 +634,16 @@ def write(folder: Path, *changes: dict) -> Path:
     return path
 
 
+def divided(folder: Path, filling: object) -> Path:
+    """A file of kidney and lung with their sides, and the tip of a kidney."""
+    names = {"kidney": None, "left kidney": "kidney", "lung": None, "left lung": "lung"}
+    changes = [{"name": n, "part_of": whole, "division": whole and "side"} for n, whole in names.items()]
+    path = write(folder, *changes, {"name": "tip", "part_of": "left kidney", "division": "tip"})
+    document = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps({**document, "filling": filling}), encoding="utf-8")
+    return path
+
+
 def test_a_vocabulary_can_be_read_from_any_file(tmp_path: Path) -> None:
     path = write(
         tmp_path,
@@ -753,6 +766,43 @@ def test_a_circle_of_parts_is_refused(tmp_path: Path, length: int) -> None:
     ]
     with pytest.raises(UserError, match="part of itself"):
         Vocabulary.load(write(tmp_path, *entries))
+
+
+@pytest.mark.parametrize(
+    ("filling", "kidneys", "sides"),
+    [
+        (None, False, False),
+        ({}, False, False),
+        ({"everywhere": ["side"]}, True, True),
+        ({"within": {"kidney": ["side"]}}, True, False),
+        ({"everywhere": ["tip"], "within": {"lung": ["side"]}}, False, True),
+    ],
+)
+def test_a_division_fills_every_whole_or_the_one_it_is_named_with(tmp_path, filling, kidneys, sides) -> None:
+    vocabulary = Vocabulary.load(divided(tmp_path, filling))
+    assert vocabulary.fills("side", "Kidneys") is kidneys
+    assert vocabulary.fills("side", "lung") is sides
+
+
+@pytest.mark.parametrize(
+    ("filling", "complaint"),
+    [
+        (["side"], '"filling" .*mine.json is not valid'),
+        ("side", "is not valid"),
+        ({"everywhere": "side"}, "is not valid"),
+        ({"everywhere": [""]}, "is not valid"),
+        ({"within": ["kidney"]}, "is not valid"),
+        ({"within": {"kidney": "side"}}, "is not valid"),
+        ({"in": {"kidney": ["side"]}}, "is not valid"),
+        ({"everywhere": ["half"]}, 'the division "half", by which nothing is divided'),
+        ({"within": {"kidney": ["tip"]}}, 'the division "tip" of "kidney"'),
+        ({"within": {"renal": ["side"]}}, 'the division "side" of "renal"'),
+        ({"within": {"Kidney": ["side"]}}, "preferred name"),
+    ],
+)
+def test_a_filling_that_is_not_valid_is_refused_with_the_reason(tmp_path: Path, filling, complaint: str) -> None:
+    with pytest.raises(UserError, match=complaint):
+        Vocabulary.load(divided(tmp_path, filling))
 
 
 # --- Where the file is -----------------------------------------------------------------------------------------------
