@@ -85,6 +85,14 @@ def test_what_the_wheel_takes_from_resources_travels_with_the_extension_too() ->
     assert all(any(name == each or name.startswith(f"{each}/") for name in listed) for each in taken)
 
 
+def test_the_wheel_holds_the_library_and_its_resources_and_nothing_else() -> None:
+    wheel = pytest.importorskip("hatchling.builders.wheel")
+    held = {file.distribution_path for file in wheel.WheelBuilder(str(ROOT)).recurse_included_files()}
+    scripts = {f"CFSegmenterLib/{name}" for name in files(LIBRARY, "*.py")}
+    resources = cmake_set(LIBRARY / "CMakeLists.txt", "LIBRARY_RESOURCES")
+    assert held == scripts | {f"CFSegmenterLib/resources/{name}" for name in resources}
+
+
 @pytest.mark.skipif(not all(map(shutil.which, ("cmake", "make", "cc", "c++"))), reason="no CMake or no compiler")
 def test_the_installed_library_finds_its_vocabulary_and_its_model(tmp_path: Path) -> None:
     slicer = tmp_path / "slicer"
