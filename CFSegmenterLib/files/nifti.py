@@ -59,6 +59,29 @@ def write_labels_nifti(path: str | os.PathLike[str], labels: np.ndarray, affine:
     _write_nifti(path, labels, affine, "labels")
 
 
+def write_volume_nifti(path: str | os.PathLike[str], array: np.ndarray, affine: np.ndarray) -> None:
+    """Write an image as NIfTI (.nii or .nii.gz), every voxel with the value that it has.
+
+    Args:
+        path: where to.
+        array: (I, J, K) of any real type; whole numbers are stored in the smallest type that holds them.
+        affine: (4, 4) IJK to RAS in mm; NIfTI keeps it in float32.
+
+    Raises:
+        UserError: as `write_atomically`.
+    """
+    _write_nifti(path, array.astype(_stored_type(array), copy=False), affine, "image")
+
+
+def _stored_type(array: np.ndarray) -> np.dtype:
+    """A type that NIfTI knows, and that holds every voxel of an image."""
+    if array.dtype.kind == "f":
+        return np.dtype(np.float32 if array.dtype.itemsize < 4 else array.dtype)
+    low, high = int(array.min()), int(array.max())
+    kinds = (np.uint8, np.int16, np.uint16, np.int32, np.uint32, np.int64, np.uint64)
+    return next(np.dtype(k) for k in kinds if np.iinfo(k).min <= low and high <= np.iinfo(k).max)
+
+
 def write_map_nifti(path: str | os.PathLike[str], array: np.ndarray, affine: np.ndarray, description: str) -> None:
     """Write a map of real numbers as NIfTI (.nii or .nii.gz) in float32.
 
@@ -79,7 +102,7 @@ def _write_nifti(path: str | os.PathLike[str], array: np.ndarray, affine: np.nda
 
     if array.ndim != 3:
         raise ValueError(f"a volume has three dimensions, not {array.ndim}")
-    image = nibabel.Nifti1Image(array, affine)
+    image = nibabel.Nifti1Image(array, affine, dtype=array.dtype)
     image.set_sform(affine, code="scanner")
     image.set_qform(affine, code="scanner")
     image.header.set_xyzt_units("mm")

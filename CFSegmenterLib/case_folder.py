@@ -1,0 +1,314 @@
+"""Annotated cases in a folder of the user's choosing, so that what was drawn outlives the scene it was drawn in.
+
+    FOLDER/dataset.json            a case list, as `read_case_lists` reads it
+    FOLDER/images/0001.nii.gz      and labels/0001.nii.gz, on the same grid
+    FOLDER/withdrawn/              what was taken back, in case that was a mistake
+
+Files have numbers; what a patient or a file was called never gets here.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from .case_index import INDEX, CaseEntry, CaseIndex, Split, known_modality, read_case_index, today
+from .errors import UserError, plain_reason
+from .files.durable import flush_file, flush_names
+from .files.nifti import write_labels_nifti, write_volume_nifti
+from .files.writing import write_atomically
+from .locking import locked
+from .structures import Vocabulary
+from .volume import Volume, check_volume
+
+LOCK = "cases.lock"
+IMAGES, LABELS, WITHDRAWN = "images", "labels", "withdrawn"
+
+_LEFT_BEHIND = re.compile(r"\.[0-9]+\.part|\.[0-9a-f]{8}-dataset\.json")
+
+
+@dataclass(frozen=True)
+class AddedCase:
+    """What a case became: its number, and "training" or "validation", which it stays."""
+
+    number: int
+    split: Split
+
+
+@dataclass(frozen=True)
+class FolderCase:
+    """A case in the folder.
+
+    Attributes:
+        number: of its files.
+        subject: "subject N"; cases of one subject are in one split.
+        structures: that its labels have values for.
+        annotated: those of them that are drawn completely.
+    """
+
+    number: int
+    source: str
+    modality: str
+    split: Split
+    subject: str
+    structures: tuple[str, ...]
+    annotated: tuple[str, ...]
+
+
+class CaseFolder:
+    """A CaseFolder takes cases in, whole or not at all, and gives none away.
+
+    cases = CaseFolder.open("cases")
+    cases.add(volume, labels, {1: "liver", 2: "gallbladder"}, annotated=["gallbladder"])
+    read_case_lists([cases.list_file])
+    """
+
+    def __init__(self, folder: str | Path):
+        """`open` checks what this does not."""
+        self.folder = Path(folder)
+
+    @classmethod
+    def open(cls, folder: str | Path) -> CaseFolder:
+        """The case folder at a path; one that is empty or not there becomes one with its first case.
+
+        Raises:
+            UserError: the folder holds something else, or its index is damaged or of a newer version of CFSegmenter.
+        """
+        read_case_index(Path(folder))
+        return cls(folder)
+
+    @property
+    def list_file(self) -> Path:
+        """The case list."""
+        return self.folder / INDEX
+
+    @property
+    def cases(self) -> tuple[FolderCase, ...]:
+        """All cases but those withdrawn, by number."""
+        index = read_case_index(self.folder)
+        return tuple(_row(entry, split) for entry, split in index.placed()) if index else ()
+
+    def add(
+        self,
+        volume: Volume,
+        labels: np.ndarray,
+        values: Mapping[int, str],
+        annotated: Iterable[str],
+        *,
+        source: str | None = None,
+        split: Split | None = None,
+        subject: str | None = None,
+        vocabulary: Vocabulary | None = None,
+    ) -> AddedCase:
+        """Copy an annotated volume into the folder.
+
+        Args:
+            volume: its modality says what made it.
+            labels: (I, J, K) whole numbers on the volume's grid, 0 where nothing is drawn.
+            values: label value -> structure, by any of its names, for every value but 0.
+            annotated: those that are drawn completely: where they are not drawn, they are not.
+            source: of cases that belong together, of one modality; None makes it "ct cases" after the modality.
+            split: None keeps every fourth case of a source for validation, and a subject in its split.
+            subject: whoever it is, to know the subject again; what is kept is a hash that nobody can read.
+
+        Raises:
+            UserError: volume and labels do not fit together, a name is missing or unknown, or the folder cannot be
+                written to; nothing was added.
+        """
+        volume = check_volume(volume)
+        modality = known_modality(volume.modality)
+        if split not in (None, "training", "validation"):
+            raise UserError(f"A case is for training or validation, not for '{split}'; say one of the two, or none.")
+        said = CaseNames.checked(values, annotated, vocabulary or Vocabulary.load())
+        drawn = _checked_labels(labels, volume.shape, said.values)
+        with self._writing() as index:
+            number = index.next_number()
+            key = index.key(subject) if subject is not None and subject.strip() else None
+            known = index.subject(key)
+            entry = CaseEntry(
+                number=number,
+                image=f"{IMAGES}/{number:04d}.nii.gz",
+                label=f"{LABELS}/{number:04d}.nii.gz",
+                source=" ".join((source or "").split()) or f"{modality} cases",
+                modality=modality,
+                subject=known or f"subject {number}",
+                key=key,
+                labels={str(value): name for value, name in said.values.items()},
+                annotated=said.annotated,
+                added=today(),
+            )
+            index.check_source(entry.source, entry.modality)
+            chosen = index.split_for(entry.source, known, split)
+            self._put(entry, volume, drawn, index.with_case(entry, chosen))
+        return AddedCase(number, chosen)
+
+    def withdraw(self, number: int) -> None:
+        """Take a case back; its files move to `withdrawn`, and its number is not given again.
+
+        Raises:
+            UserError: there is no such case, or the folder cannot be written to.
+        """
+        if read_case_index(self.folder) is None:
+            raise UserError(f"{self.folder} holds no cases; name the folder that they were added to.")
+        stem = f"{WITHDRAWN}/{number:04d}"
+        with self._writing() as index:
+            new = index.without_case(number, f"{stem}-image.nii.gz", f"{stem}-labels.nii.gz")
+            with write_atomically(self.list_file) as written:
+                written.write_text(new.as_json(), encoding="utf-8")
+            self._set_aside(new)
+
+    @contextmanager
+    def _writing(self) -> Iterator[CaseIndex]:
+        """Hold the lock, and what the index says under it; whatever a dead writer left is finished or swept."""
+        read_case_index(self.folder)  # no lock file is left in a folder that is somebody else's
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(self._cannot_write(error)) from error
+        with locked(self.folder / LOCK, f"The case folder {self.folder}"):
+            self._sweep()
+            index = read_case_index(self.folder)
+            try:
+                if index is None:
+                    index = CaseIndex.empty()
+                    with write_atomically(self.list_file) as written:
+                        written.write_text(index.as_json(), encoding="utf-8")
+                self._set_aside(index)
+                yield index
+            except OSError as error:
+                raise UserError(self._cannot_write(error)) from error
+
+    def _sweep(self) -> None:
+        """Remove what writers that died left behind; nobody else writes now."""
+        with suppress(OSError):
+            for path in self.folder.iterdir():
+                if _LEFT_BEHIND.fullmatch(path.name):
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    def _set_aside(self, index: CaseIndex) -> None:
+        """Move the files of withdrawn cases to where the index has them, those of a writer that died included."""
+        for entry in index.withdrawn:
+            name = f"{entry.number:04d}.nii.gz"
+            for old, new in ((f"{IMAGES}/{name}", entry.image), (f"{LABELS}/{name}", entry.label)):
+                if (self.folder / old).exists():
+                    (self.folder / WITHDRAWN).mkdir(exist_ok=True)
+                    os.replace(self.folder / old, self.folder / new)
+
+    def _put(self, entry: CaseEntry, volume: Volume, labels: np.ndarray, index: CaseIndex) -> None:
+        """Write a case beside the others, then give its files their names, then its entry its place in the index."""
+        part = self.folder / f".{entry.number:04d}.part"
+        files = {part / "image.nii.gz": self.folder / entry.image, part / "labels.nii.gz": self.folder / entry.label}
+        try:
+            for folder in (part, self.folder / IMAGES, self.folder / LABELS):
+                folder.mkdir(exist_ok=True)
+            image_part, labels_part = files
+            write_volume_nifti(image_part, volume.array, volume.affine)
+            write_labels_nifti(labels_part, labels, volume.affine)
+            with write_atomically(self.list_file) as written:
+                written.write_text(index.as_json(), encoding="utf-8")
+                flush_file(written)
+                for new, place in files.items():
+                    os.replace(new, place)
+        except BaseException:
+            if entry.number not in {case.number for case in self.cases}:
+                # Without an entry the files would lie there unknown, until the next case took their number.
+                for place in files.values():
+                    with suppress(OSError):
+                        place.unlink()
+            raise
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+        for folder in (self.folder / IMAGES, self.folder / LABELS, self.folder):
+            flush_names(folder)
+
+    def _cannot_write(self, error: OSError) -> str:
+        return (
+            f"The case folder {self.folder} cannot be written to ({plain_reason(error)}), and is as it was; free some "
+            "space, or choose a folder that you may write to."
+        )
+
+
+@dataclass(frozen=True)
+class CaseNames:
+    """What the values of a label map stand for, by preferred names, and what is drawn completely."""
+
+    values: dict[int, str]
+    annotated: tuple[str, ...]
+
+    @classmethod
+    def checked(cls, values: Mapping[int, str], annotated: Iterable[str], vocabulary: Vocabulary) -> CaseNames:
+        """Check what the caller says.
+
+        Raises:
+            UserError: a value or a name cannot be, or nothing is drawn completely.
+        """
+        named: dict[int, str] = {}
+        for value, name in values.items():
+            if not str(value).isdecimal() or not 1 <= int(value) <= np.iinfo(np.uint16).max:
+                raise UserError(f"The label value {value} is not 1 to 65535; 0 is for what is not drawn.")
+            named[int(value)] = _preferred(name, vocabulary)
+            if named[int(value)] in ("", "background"):
+                raise UserError(f"The label value {value} has no structure; name what it stands for.")
+        if not named:
+            raise UserError("Nobody said what the label values stand for; name a structure for each.")
+        complete = tuple(dict.fromkeys(_preferred(name, vocabulary) for name in annotated))
+        unknown = [name for name in complete if name not in named.values()]
+        if unknown:
+            raise UserError(
+                f"'{unknown[0]}' is said to be drawn completely, but no label value stands for it; the labels are "
+                f"{', '.join(dict.fromkeys(named.values()))}."
+            )
+        if not complete:
+            raise UserError(
+                "No structure is said to be drawn completely, and nothing can be learned from a part of one: finish at "
+                "least one, and say so."
+            )
+        return cls(dict(sorted(named.items())), complete)
+
+
+def _preferred(name: str, vocabulary: Vocabulary) -> str:
+    """The vocabulary's name of a structure, or its own in lower case, as case lists have it."""
+    found = vocabulary.get(name)
+    return found.name if found else " ".join(name.lower().split())
+
+
+def _checked_labels(labels: np.ndarray, shape: tuple[int, ...], values: Mapping[int, str]) -> np.ndarray:
+    """(I, J, K) of the smallest unsigned type, holding 0 and `values` only.
+
+    Raises:
+        UserError: it is not.
+    """
+    labels = np.asarray(labels)
+    if labels.shape != shape:
+        sizes = [" x ".join(str(n) for n in each) for each in (labels.shape, shape)]
+        raise UserError(
+            f"The labels have {sizes[0]} voxels and the image has {sizes[1]}; give labels on the image's own grid."
+        )
+    if labels.dtype.kind not in "bui":
+        raise UserError("The labels are no whole numbers; give a label map in which every voxel is 0 or a value.")
+    found = {int(value) for value in np.unique(labels)} - {0}
+    if not found:
+        raise UserError("Nothing is drawn: every label is 0. Draw at least one of the structures.")
+    unnamed = sorted(found - values.keys())
+    if unnamed:
+        raise UserError(f"The labels hold the value {unnamed[0]}, which no structure was named for; name it.")
+    return labels.astype(np.uint8 if max(values) <= np.iinfo(np.uint8).max else np.uint16)
+
+
+def _row(entry: CaseEntry, split: Split) -> FolderCase:
+    return FolderCase(
+        number=entry.number,
+        source=entry.source,
+        modality=entry.modality,
+        split=split,
+        subject=entry.subject,
+        structures=tuple(dict.fromkeys(entry.labels.values())),
+        annotated=entry.annotated,
+    )
