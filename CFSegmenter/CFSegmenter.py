@@ -50,7 +50,7 @@ class CFSegmenter(ScriptedLoadableModule):
 
 
 class CFSegmenterWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
-    """The module's panel: four sections over one session."""
+    """The module's panel: five sections over one session."""
 
     def __init__(self, parent=None):
         ScriptedLoadableModuleWidget.__init__(self, parent)
@@ -67,6 +67,7 @@ class CFSegmenterWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         from CFSegmenterUI.sections import addSection
         from CFSegmenterUI.segmentPanel import SegmentPanel
         from CFSegmenterUI.setupPanel import SetupPanel
+        from CFSegmenterUI.teachPanels import TeachPanels
 
         self.logic = CFSegmenterLogic()
         session, find = self.logic.session, self.resourcePath
@@ -74,12 +75,14 @@ class CFSegmenterWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.segmentSection = addSection(self.layout, _("Segment"))
         self.inspectSection = addSection(self.layout, _("Inspect"), collapsed=True)
         self.modelsSection = addSection(self.layout, _("Models"), collapsed=True)
+        self.teachSection = addSection(self.layout, _("Teach"), collapsed=True)
         self.setupPanel = SetupPanel(self.setupSection, session, find)
         self.setupSection.collapsed = not self.setupPanel.isMissingSomething
         self.segmentPanel = SegmentPanel(self.segmentSection, session, find)
         self.inspectPanel = InspectPanel(self.inspectSection, session, find)
         self.modelsPanel = ModelsPanel(self.modelsSection, session, find)
-        self.panels = (self.setupPanel, self.segmentPanel, self.inspectPanel, self.modelsPanel)
+        self.teachPanels = TeachPanels(self.teachSection, session, find)
+        self.panels = (self.setupPanel, self.segmentPanel, self.inspectPanel, self.modelsPanel, self.teachPanels)
         self.layout.addStretch(1)
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
@@ -113,7 +116,11 @@ class CFSegmenterWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.setParameterNode(None)
 
     def onSceneEndClose(self, caller=None, event=None):
-        self.logic.stop()  # patient data of a closed scene is not kept in another process
+        # Patient data of a closed scene is not kept in another process; but an update would end with the process.
+        if self.teachPanels.needsWorker:
+            self.logic.session.forget()
+        else:
+            self.logic.stop()
         if self._entered:
             self.initializeParameterNode()
 

@@ -158,6 +158,15 @@ class Conversation:
             self.busy.giveUp()
         self.link.stop()
 
+    def forget(self) -> None:
+        """Give up what is under way and let the worker forget all volumes; it goes on with what else it does."""
+        if self.busy:
+            self.busy.giveUp()
+        self._encoded.clear()
+        if self.link.isRunning:
+            self.link.request("forget")
+        self._tell("encoded")
+
     def _measure(self, data: volumes.VolumeData, options: RunOptions, protocolName: str, seconds: float) -> None:
         model = self._modelAt(options.model)
         if model is not None:

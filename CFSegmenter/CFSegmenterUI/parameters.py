@@ -24,6 +24,12 @@ class CFSegmenterParameterNode:
         threshold: similarity below which the map is not shown.
         probePoint: its first control point is probed.
         exampleSegment: ID of the painted segment in `exampleSegmentation`.
+        caseSegmentation: what was painted on the volume that becomes a case.
+        caseFolder, storeFolder, unlabelledFolder: where the worker finds cases, versions and old scans.
+        updateBudget: how long an update may learn, as the worker reads it.
+        updateLearningRate: a number; empty takes the default.
+        updatePseudoLabels: where the model is sure of an old structure, its answer is learned like an annotation.
+        updateSimilarityWeights: what it knew is kept with most force where an old structure is.
     """
 
     inputVolume: vtkMRMLScalarVolumeNode
@@ -39,3 +45,11 @@ class CFSegmenterParameterNode:
     probePoint: vtkMRMLMarkupsFiducialNode
     exampleSegmentation: vtkMRMLSegmentationNode
     exampleSegment: str
+    caseSegmentation: vtkMRMLSegmentationNode
+    caseFolder: str
+    storeFolder: str
+    unlabelledFolder: str
+    updateBudget: Annotated[str, Default("10min")]
+    updateLearningRate: str
+    updatePseudoLabels: bool = False
+    updateSimilarityWeights: bool = False

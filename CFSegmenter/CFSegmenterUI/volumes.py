@@ -49,7 +49,7 @@ def readVolume(node: Any, frame: int | None = None) -> VolumeData:
     source = node if frame is None else _itemOf(node, frame)
     _check(source)
     array = np.array(slicer.util.arrayFromVolume(source).T, order="C")
-    return VolumeData(array, _affineOf(source, node), _modalityOf(node), _keyOf(source, node))
+    return VolumeData(array, _affineOf(source, node), modalityOf(node), _keyOf(source, node))
 
 
 def volumeKey(node: Any) -> str:
@@ -72,6 +72,16 @@ def worldToVolume(node: Any, ras: Sequence[float]) -> tuple[float, float, float]
     fromWorld = vtk.vtkGeneralTransform()
     node.GetParentTransformNode().GetTransformFromWorld(fromWorld)
     return tuple(fromWorld.TransformPoint(*ras))
+
+
+def modalityOf(node: Any) -> str | None:
+    """What made a scan: "ct", "mr", ...; None where the scene does not tell."""
+    told = subjectHierarchy.modalityOf(node)
+    if told:
+        return told.strip().lower()
+    units = node.GetVoxelValueUnits()
+    isHounsfield = units is not None and (units.GetCodingSchemeDesignator(), units.GetCodeValue()) == HOUNSFIELD
+    return "ct" if isHounsfield else None
 
 
 def ijkToRas(node: Any) -> np.ndarray:
@@ -181,15 +191,6 @@ def _followedToWorld(source: Any, node: Any) -> np.ndarray | None:
     return toWorld if np.abs(cosines - np.eye(3)).max() <= SHEAR_TOLERANCE else None
 
 
-def _modalityOf(node: Any) -> str | None:
-    told = subjectHierarchy.modalityOf(node)
-    if told:
-        return told.strip().lower()
-    units = node.GetVoxelValueUnits()
-    isHounsfield = units is not None and (units.GetCodingSchemeDesignator(), units.GetCodeValue()) == HOUNSFIELD
-    return "ct" if isHounsfield else None
-
-
 def _keyOf(source: Any, node: Any) -> str:
     image = source.GetImageData()
     scalars = image.GetPointData().GetScalars()
@@ -198,6 +199,6 @@ def _keyOf(source: Any, node: Any) -> str:
         image.GetAddressAsString("vtkImageData"),
         str(max(image.GetMTime(), scalars.GetMTime())),
         _affineOf(source, node).tobytes().hex(),
-        _modalityOf(node) or "",
+        modalityOf(node) or "",
     )
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]

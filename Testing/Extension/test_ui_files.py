@@ -21,7 +21,7 @@ each_file = pytest.mark.parametrize("ui", ui_files(), ids=lambda ui: ui.path.ste
 
 def test_every_panel_has_its_ui_file() -> None:
     panels = [name.removesuffix(".py") for name in files(MODULE / "CFSegmenterUI", "*Panel.py")]
-    assert len(panels) == 4
+    assert len(panels) == 8
     assert sorted(path.stem for path in UI_FILES.glob("*.ui")) == sorted(name[0].upper() + name[1:] for name in panels)
 
 

@@ -1,0 +1,289 @@
+"""The cases panel: the annotated cases of a folder, and how the volume at hand becomes one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import qt
+import slicer
+import vtk
+from slicer.i18n import tr as _
+from slicer.util import VTKObservationMixin
+
+from CFSegmenterLib.errors import UserError
+
+from . import compat, volumes
+from .caseTable import countText, selectedCase, showCases, useText
+from .segmentMeaning import nameOfTerm, termOf
+from .structureMapping import StructureMapping
+from .taughtCase import caseNumberOf, caseOf, markAsCase
+from .teaching import KnownCase, Teaching
+from .termDialog import chooseTerm
+from .updateMemory import UpdateMemory
+
+MODALITIES = ("ct", "mr-t1", "mr-t2")
+"""Offered besides those that the model knows."""
+
+SEGMENT_EVENTS = ("SegmentAdded", "SegmentRemoved", "SegmentModified", "SegmentsOrderModified")
+
+
+class CasesPanel(VTKObservationMixin):
+    """A CasesPanel shows the cases of a folder, adds the volume at hand and withdraws what does not belong there.
+
+    Attributes:
+        isAdding: a case is on its way to the folder.
+    """
+
+    def __init__(
+        self,
+        parent: qt.QWidget,
+        teaching: Teaching,
+        memory: UpdateMemory,
+        resourcePath: Callable[[str], str],
+        chooseFolder: Callable[[str], str],
+        confirm: Callable[[str], bool],
+        pickTerm: Callable[[str], str] | None = None,
+    ):
+        """
+        Args:
+            parent, teaching, memory, resourcePath: the widget to fill, what does the work, what is remembered from
+                one scene to the next, where the module's resources are.
+            chooseFolder: asks for a folder under a title, "" when the user thinks better of it.
+            confirm: asks whether to go on.
+            pickTerm: as `termDialog.chooseTerm`; None takes that.
+        """
+        super().__init__()
+        self._teaching, self._memory = teaching, memory
+        self._session = teaching.session
+        self._chooseFolder, self._confirm = chooseFolder, confirm
+        self._node: Any = None
+        self._guiTag: Any = None
+        self._segmentation: Any = None
+        self._volume: Any = None
+        self.isAdding = False
+        self._lastModality = ""
+        widget = slicer.util.loadUI(resourcePath("UI/CasesPanel.ui"))
+        parent.layout().addWidget(widget)
+        self.ui = slicer.util.childWidgetVariables(widget)
+        widget.setMRMLScene(self._session.scene)
+        self._pickTerm = pickTerm or (lambda entry: chooseTerm(entry, widget))
+        for split, text in (("", _("Automatic")), ("training", _("Training")), ("validation", _("Validation"))):
+            self.ui.splitComboBox.addItem(text, split)
+        self._mapping = StructureMapping(self.ui.mappingTable, self._session.vocabulary, self._update)
+        self._connect()
+        self._say("")
+        teaching.addListener(self._onTopic)
+        self._session.addListener(self._onTopic)
+        self._update()
+
+    def setParameterNode(self, node: Any) -> None:
+        """Show the choices of `node` and write the user's into it; None lets go of it."""
+        if self._node is not None:
+            self._node.disconnectGui(self._guiTag)
+            self.removeObserver(self._node, vtk.vtkCommand.ModifiedEvent, self._onNodeModified)
+        self._node = node
+        if node is not None:
+            if not node.caseFolder:
+                node.caseFolder = self._memory.folders.get("caseFolder", "")
+            self._guiTag = compat.connectGui(node, self.ui)
+            self.addObserver(node, vtk.vtkCommand.ModifiedEvent, self._onNodeModified)
+            self._openFolder()
+        self._update()
+
+    def cleanup(self) -> None:
+        """Let go of the parameter node, the scene and the session."""
+        self.setParameterNode(None)
+        self._teaching.removeListener(self._onTopic)
+        self._session.removeListener(self._onTopic)
+        self.removeObservers()
+
+    # What the user does
+
+    def _connect(self) -> None:
+        ui = self.ui
+        ui.caseFolderLineEdit.connect("editingFinished()", self._openFolder)
+        ui.caseFolderButton.connect("clicked(bool)", self._onFolderButton)
+        ui.caseTable.connect("itemSelectionChanged()", self._update)
+        ui.withdrawButton.connect("clicked(bool)", self._onWithdraw)
+        ui.mappingTable.connect("itemSelectionChanged()", self._update)
+        ui.termButton.connect("clicked(bool)", self._onTerm)
+        ui.modalityComboBox.connect("editTextChanged(QString)", self._onModality)
+        ui.addCaseButton.connect("clicked(bool)", self._onAdd)
+
+    def _onFolderButton(self) -> None:
+        folder = self._chooseFolder(_("Folder for the cases"))
+        if folder and self._node is not None:
+            self._node.caseFolder = folder
+            self._openFolder()
+
+    def _openFolder(self) -> None:
+        """Read the folder that the parameter node names, unless it is the one that is shown."""
+        if self._node is None or not self._session.models:
+            return  # without a model there is no worker to ask yet
+        folder = self._node.caseFolder.strip()
+        if folder != self._teaching.caseFolder:
+            self._say("")
+            self._memory.keepFolder("caseFolder", folder)
+            self._teaching.openCases(folder, self._say)
+
+    def _onWithdraw(self) -> None:
+        number = selectedCase(self.ui.caseTable)
+        said = _("Take case {number} out of the folder? Its files are kept beside, and its number is not given again.")
+        if number is not None and self._confirm(said.format(number=number)):
+            self._say("")
+            self._teaching.withdraw(number, self._say)
+
+    def _onTerm(self) -> None:
+        segmentID = self._mapping.selectedSegment
+        segment = self._segmentation.GetSegmentation().GetSegment(segmentID)
+        entry = self._pickTerm(termOf(segment))
+        if entry:
+            self._mapping.setStructure(segmentID, nameOfTerm(entry, self._session.vocabulary))
+
+    def _onModality(self) -> None:
+        self._enable()
+
+    def _onAdd(self) -> None:
+        volume, folder = self._volume, self._teaching.caseFolder
+        try:
+            case = caseOf(volume, self._segmentation, self._mapping.mapped(), self._session.vocabulary)
+        except UserError as error:
+            self._say(str(error))
+            return
+        ui, modality = self.ui, self._modality()
+        earlier = self._earlierCase()
+        split = earlier.split if earlier else ui.splitComboBox.itemData(ui.splitComboBox.currentIndex) or None
+        subject = ui.subjectLineEdit.text.strip() or None
+
+        def added(number: int, split: str) -> None:
+            self.isAdding = False
+            if self._session.scene.GetNodeByID(volume.GetID() or "") is volume:
+                markAsCase(volume, number, folder)
+            said = _("Added as case {number}, for {use}. The scene may be closed.")
+            self._say(said.format(number=number, use=useText(split)))
+            self._update()
+
+        def failed(text: str) -> None:
+            self.isAdding = False
+            self._say(text)
+            self._update()
+
+        self.isAdding, self._lastModality = True, modality
+        self._say(_("Adding..."))
+        self._teaching.addCase(case, modality, split, subject, added, failed)
+        self._update()
+
+    # What happens meanwhile
+
+    def _onTopic(self, topic: str) -> None:
+        if topic == "models":
+            self._openFolder()
+        if topic in ("models", "cases", "versions"):
+            self._update()
+
+    def _onNodeModified(self, caller: Any = None, event: Any = None) -> None:
+        """The node also has what other panels choose, a slider's every step among it: that changes nothing here."""
+        node = self._node
+        if node.inputVolume is not self._volume or node.caseSegmentation is not self._segmentation:
+            self._update()
+
+    # What is shown
+
+    def _update(self, caller: Any = None, event: Any = None) -> None:
+        """Bring every widget in line with parameter node, scene and worker."""
+        self._follow()
+        known = self._known()
+        showCases(self.ui.caseTable, self._teaching.cases, known)
+        self.ui.casesLabel.text = countText(self._teaching.cases) if self._teaching.caseFolder else ""
+        self._mapping.show(self._segmentation, known)
+        new, earlier = self._mapping.newStructures(), self._earlierCase()
+        said = [_("New to the model: {names}.").format(names=", ".join(new))] if new else []
+        if earlier is not None:
+            twice = _("This volume is case {number} already; adding it makes a second case of it, for {use} as well.")
+            said.append(twice.format(number=earlier.number, use=useText(earlier.split)))
+        self.ui.mappingLabel.text = " ".join(said)
+        self.ui.splitComboBox.enabled = earlier is None
+        self._enable()
+
+    def _follow(self) -> None:
+        node = self._node
+        volume = node.inputVolume if node is not None else None
+        segmentation = node.caseSegmentation if node is not None else None
+        if segmentation is not self._segmentation:
+            self._observe(self._segmentation, segmentation)
+            self._segmentation = segmentation
+        if volume is not self._volume:
+            self._volume = volume
+            self._listModalities()
+        elif self.ui.modalityComboBox.count == 0:
+            self._listModalities()
+
+    def _observe(self, before: Any, after: Any) -> None:
+        for name in SEGMENT_EVENTS:
+            event = getattr(slicer.vtkSegmentation, name)
+            if before is not None:
+                self.removeObserver(before.GetSegmentation(), event, self._update)
+            if after is not None:
+                self.addObserver(after.GetSegmentation(), event, self._update)
+
+    def _enable(self) -> None:
+        ui, reason = self.ui, self._reasonNot()
+        ui.reasonLabel.text, ui.reasonLabel.visible = reason, bool(reason)
+        ui.addCaseButton.enabled = not reason and not self.isAdding
+        ui.addCaseButton.toolTip = reason or _(
+            "Copy volume and painted structures into the folder. Nothing is learned yet, and the scene may be closed."
+        )
+        ui.withdrawButton.enabled = selectedCase(ui.caseTable) is not None
+        ui.termButton.enabled = bool(self._mapping.selectedSegment)
+
+    def _reasonNot(self) -> str:
+        """Why no case can be added, and what to do about it; "" where one can."""
+        if not self._session.models:
+            return _("No model is loaded yet; choose one under Models.")
+        if not self._teaching.caseFolder:
+            return _("No folder is chosen; choose one for the cases above.")
+        if self._volume is None:
+            return _("No volume is chosen; load a scan and choose it.")
+        if self._segmentation is None:
+            return _("No segmentation is chosen; choose the one that was painted on this volume.")
+        if not self._modality():
+            return _("It is not said what made the scan; choose its kind.")
+        if not self._mapping.mapped():
+            return _("No segment is checked; check those that the model is to learn.")
+        return ""
+
+    def _earlierCase(self) -> KnownCase | None:
+        """The case that was made of the volume before: a second one must not be used to check what it taught."""
+        number = caseNumberOf(self._volume, self._teaching.caseFolder) if self._volume is not None else None
+        return next((case for case in self._teaching.cases if case.number == number), None)
+
+    def _listModalities(self) -> None:
+        """What the model reads and what is common, with what the scene tells of the volume chosen."""
+        told = (volumes.modalityOf(self._volume) or "") if self._volume is not None else ""
+        model = self._session.modelAt(self._node.model if self._node is not None else "")
+        offered = list(dict.fromkeys([*(model.modalities if model else ()), *MODALITIES]))
+        box = self.ui.modalityComboBox
+        box.clear()
+        box.addItems(offered)
+        box.setEditText(self._likelyModality(told, offered))
+
+    def _likelyModality(self, told: str, offered: list[str]) -> str:
+        """The kind that fits what is told; that of the case before where several do; "" where none stands out."""
+        fitting = [name for name in offered if name == told] or [
+            name for name in offered if not told or name.split("-")[0] == told.split("-")[0]
+        ]
+        if self._lastModality and (self._lastModality in fitting or not fitting):
+            return self._lastModality
+        return fitting[0] if len(fitting) == 1 else "" if fitting else told
+
+    def _modality(self) -> str:
+        return "-".join(self.ui.modalityComboBox.currentText.strip().lower().split())
+
+    def _known(self) -> tuple[str, ...] | None:
+        model = self._teaching.modelFrom(self._node.model if self._node is not None else "")
+        return model.structures if model else None
+
+    def _say(self, text: str) -> None:
+        self.ui.messageLabel.text = text
+        self.ui.messageLabel.visible = bool(text)

@@ -1,0 +1,86 @@
+"""Which structure a segment is meant to be: by our own tag, by its terminology, by its name."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import slicer
+import vtk
+
+from CFSegmenterLib.structures import Structure, Vocabulary
+
+from . import labelmaps
+from .segmentations import STRUCTURE_TAG
+
+NUMBERED = re.compile(r"segment[ _-]?\d*", re.IGNORECASE)
+"""What Slicer calls a segment by itself; it says nothing of what was painted."""
+
+Concept = tuple[tuple[str, str], ...]
+"""(scheme, value) of type, modifier, region and modifier of the region; two empty texts for what is not said."""
+
+
+def meaningOf(segment: Any, vocabulary: Vocabulary) -> str:
+    """A name for what the segment shows, by the vocabulary's preferred name where it has one; "" where nobody said."""
+    tagged = vtk.reference("")
+    if segment.GetTag(STRUCTURE_TAG, tagged) and str(tagged):
+        return str(tagged)
+    name = segment.GetName() or ""
+    coded, named = structureOfTerm(termOf(segment), vocabulary), vocabulary.get(name)
+    if coded is not None and named is not None:
+        # A name may say more than a code: which side it is, or which end of it.
+        isFiner = vocabulary.contains(coded.name, named.name)
+        return named.name if isFiner else coded.name
+    known = coded or named
+    if known is not None:
+        return known.name
+    return "" if NUMBERED.fullmatch(name.strip()) else " ".join(name.lower().split())
+
+
+def termOf(segment: Any) -> str:
+    """The serialized terminology entry of a segment, "" where it has none."""
+    entry = vtk.reference("")
+    return str(entry) if segment.GetTag(segment.GetTerminologyEntryTagName(), entry) else ""
+
+
+def isEmpty(segment: Any) -> bool:
+    """Whether nothing was painted; one that consists of a surface is taken for painted."""
+    image = segment.GetRepresentation(labelmaps.representationName())
+    if image is None:
+        surface = slicer.vtkSegmentationConverter.GetSegmentationClosedSurfaceRepresentationName()
+        return segment.GetRepresentation(surface) is None
+    if image.GetPointData().GetScalars() is None:
+        return True
+    return not (labelmaps.arrayOf(image) == segment.GetLabelValue()).any()
+
+
+def structureOfTerm(entry: str, vocabulary: Vocabulary) -> Structure | None:
+    """The structure whose codes a serialized terminology entry has, in whatever terminology it was found."""
+    concept = _conceptOf(entry)
+    if not any(value for _scheme, value in concept):
+        return None
+    return next((structure for structure in vocabulary if _conceptOf(structure.terminology_entry()) == concept), None)
+
+
+def nameOfTerm(entry: str, vocabulary: Vocabulary) -> str:
+    """A structure's name for a terminology entry: the vocabulary's, or made of the entry's own words."""
+    known = structureOfTerm(entry, vocabulary)
+    if known is not None:
+        return known.name
+    fields = _fieldsOf(entry)
+    side = [fields[number][2] for number in (2, 5) if fields[number][2]]
+    return " ".join(" ".join([*side, fields[1][2]]).lower().split())
+
+
+def _conceptOf(entry: str) -> Concept:
+    fields = _fieldsOf(entry)
+    return tuple((fields[number][1], fields[number][0]) if fields[number][0] else ("", "") for number in (1, 2, 4, 5))
+
+
+def _fieldsOf(entry: str) -> list[tuple[str, str, str]]:
+    """(value, scheme, meaning) of category, type, modifier, -, region and modifier of the region."""
+    fields = []
+    for text in (entry.split("~")[1:] + [""] * 6)[:6]:
+        scheme, value, meaning = (text.split("^") + [""] * 3)[:3]
+        fields.append((value, scheme, meaning))
+    return fields
