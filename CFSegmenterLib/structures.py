@@ -2,82 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import re
-import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from difflib import SequenceMatcher
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from .errors import UserError
 from .resources import resource_path
+from .spelling import LEFT, RIGHT, likeness, mirrored, name_key, possible_keys
+from .structure_file import CODES, read_structure_file
 
-LEFT, RIGHT = "left", "right"
 _REGION_CONTEXT = "Anatomic codes - DICOM master list"
 _SIDE_CODES = {"7771000": LEFT, "24028007": RIGHT}
-_SIDES = {"l": LEFT, "lt": LEFT, "lh": LEFT, "r": RIGHT, "rt": RIGHT, "rh": RIGHT}
-_FILLERS = frozenset(("and", "both", "in", "of", "the"))
-_ORDINALS = {
-    word: str(number)
-    for number, words in enumerate(
-        (
-            ("first", "1st"),
-            ("second", "2nd"),
-            ("third", "3rd"),
-            ("fourth", "4th"),
-            ("fifth", "5th"),
-            ("sixth", "6th"),
-            ("seventh", "7th"),
-            ("eighth", "8th"),
-            ("ninth", "9th"),
-            ("tenth", "10th"),
-            ("eleventh", "11th"),
-            ("twelfth", "12th"),
-        ),
-        start=1,
-    )
-    for word in words
-}
-# Spellings that no rule for endings or British English reaches.
-_IRREGULAR = {
-    "atria": "atrium",
-    "bronchi": "bronchus",
-    "bronchia": "bronchus",
-    "cochleae": "cochlea",
-    "femora": "femur",
-    "grey": "gray",
-    "hippocampi": "hippocampus",
-    "humeri": "humerus",
-    "lenses": "lens",
-    "nuclei": "nucleus",
-    "ovaries": "ovary",
-    "pelves": "pelvis",
-    "phalanges": "phalanx",
-    "septa": "septum",
-    "teeth": "tooth",
-    "testes": "testis",
-    "thalami": "thalamus",
-    "thrombi": "thrombus",
-    "uteri": "uterus",
-}
-_BRITISH = (
-    (re.compile(r"^oe(?=sophag|dema|strog)"), "e"),
-    (re.compile(r"haem"), "hem"),
-    (re.compile(r"^caec"), "cec"),
-    (re.compile(r"^coeliac"), "celiac"),
-    (re.compile(r"tumour"), "tumor"),
-    (re.compile(r"fibre"), "fiber"),
-    (re.compile(r"centre"), "center"),
-)
-_CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
-_GLUED_SIDE = re.compile(
-    r"(?<![^\W_])(left|right)(?=[^\W\d_]{3})"  # "leftkidney"
-    r"|(?<=[^\W\d_]{3})(?=(?:left|right)(?![^\W_]))"  # "kidneyleft"
-)
-_VERTEBRA = re.compile(r"(?<![^\W_])([clst])-(?=\d)")
 
 
 class UnknownStructure(UserError):  # noqa: N818 - named for what the user meets
@@ -146,6 +83,22 @@ class Structure:
     anatomic_region: Code | None = None
     anatomic_region_modifier: Code | None = None
 
+    @classmethod
+    def of(cls, entry: Mapping[str, Any], contexts: Mapping[str, str]) -> Structure:
+        """Make a structure of an entry of a structures file, which has been checked."""
+        codes = {name: Code(*entry[name]) if entry.get(name) is not None else None for name in CODES}
+        return cls(
+            name=entry["name"],
+            synonyms=tuple(entry.get("synonyms") or ()),
+            color=tuple(entry["color"]),
+            region=entry["region"],
+            part_of=entry.get("part_of"),
+            division=entry.get("division"),
+            symmetric=entry["symmetric"],
+            context=contexts[entry.get("context", "own")],
+            **codes,
+        )
+
     @property
     def side(self) -> str | None:
         """Return "left" or "right" where a modifier says so, else None (the heart's chambers have no modifier)."""
@@ -205,7 +158,15 @@ class Vocabulary:
         Raises:
             UserError: the file is missing, not JSON, or not a valid vocabulary.
         """
-        return _packaged() if path is None else cls(*_read(Path(path)))
+        return _packaged() if path is None else cls.of(read_structure_file(Path(path)))
+
+    @classmethod
+    def of(cls, document: Mapping[str, Any]) -> Vocabulary:
+        """Make a vocabulary of the content of a structures file, which has been checked."""
+        contexts, filling = document["contexts"], document.get("filling") or {}
+        structures = [Structure.of(entry, contexts) for entry in document["structures"]]
+        within = {whole: tuple(divisions) for whole, divisions in filling.get("within", {}).items()}
+        return cls(structures, Filling(tuple(filling.get("everywhere", ())), within))
 
     def __iter__(self) -> Iterator[Structure]:
         return iter(self._structures)
@@ -236,7 +197,7 @@ class Vocabulary:
         exact = self._by_name.get(name)
         if exact is not None:
             return exact
-        for key in _keys(name):
+        for key in possible_keys(name):
             if key in self._by_key:
                 return self._by_key[key]
         return None
@@ -247,12 +208,12 @@ class Vocabulary:
         Sides that `name` leaves open are offered together: the nearest of "kidny" are the kidney and its two sides.
         Nothing is returned for a name that resembles none.
         """
-        wanted = [key for key in _keys(name) if key]
+        wanted = [key for key in possible_keys(name) if key]
         if not wanted or count < 1:
             return []
         scores: dict[str, float] = {}
         for key, structure in self._by_key.items():
-            score = max(_likeness(candidate, key) for candidate in wanted)
+            score = max(likeness(candidate, key) for candidate in wanted)
             scores[structure.name] = max(score, scores.get(structure.name, 0.0))
         ranked = [item for item in sorted(scores, key=lambda item: -scores[item]) if scores[item] >= 0.6]
         if ranked and not any(side in key for key in wanted for side in (LEFT, RIGHT)):
@@ -366,68 +327,6 @@ class Vocabulary:
         return [part.name for part in self._parts.get(name, ()) if part.division == "side"]
 
 
-def name_key(name: str) -> frozenset[str]:
-    """Return the words by which names are compared; two spellings of one name have the same key."""
-    return _key(name, split_glued=False)
-
-
-def mirrored(key: frozenset[str]) -> frozenset[str]:
-    """Return a name's key with left and right exchanged."""
-    exchange = {LEFT: RIGHT, RIGHT: LEFT}
-    return frozenset(exchange.get(word, word) for word in key)
-
-
-def _keys(name: str) -> list[frozenset[str]]:
-    """Return the keys a name may be meant by: as it stands, then with what is run together ("LKidney") split."""
-    return [_key(name, split_glued=False), _key(name, split_glued=True)]
-
-
-@lru_cache(maxsize=8192)
-def _key(name: str, split_glued: bool) -> frozenset[str]:
-    text = unicodedata.normalize("NFKD", name)
-    text = "".join(character for character in text if not unicodedata.combining(character))
-    if split_glued:
-        text = _GLUED_SIDE.sub(r"\1 ", _CAMEL.sub(" ", text).casefold())
-    words = re.split(r"[\W_]+", _VERTEBRA.sub(r"\1", text.casefold()))
-    return frozenset(_word(word) for word in words if word and word not in _FILLERS)
-
-
-def _word(word: str) -> str:
-    """Return the one form that stands for a word's spellings."""
-    word = _SIDES.get(word, _ORDINALS.get(word, word))
-    if word.isdigit():
-        return word.lstrip("0") or "0"
-    for pattern, replacement in _BRITISH:
-        word = pattern.sub(replacement, word)
-    return _singular(_IRREGULAR.get(word, word))
-
-
-def _singular(word: str) -> str:
-    # An ending is only ever removed, on both sides of a comparison, so a wrong stem is harmless as long as no
-    # two structures come to share a key, which is checked when the vocabulary is made.
-    if len(word) > 4 and word.endswith("ae"):
-        return word[:-1]
-    if len(word) > 4 and word.endswith("ies"):
-        return word[:-3] + "y"
-    if len(word) > 3 and word.endswith("s") and not word.endswith(("ss", "us", "is")):
-        return word[:-1]
-    return word
-
-
-def _likeness(wanted: frozenset[str], candidate: frozenset[str]) -> float:
-    """Return 0 to 1; words that were asked for and are missing weigh more than words that are there unasked."""
-    asked = sum(max(_ratio(word, other) for other in candidate) for word in wanted) / len(wanted)
-    given = sum(max(_ratio(word, other) for other in wanted) for word in candidate) / len(candidate)
-    return 0.7 * asked + 0.3 * given
-
-
-@lru_cache(maxsize=65536)
-def _ratio(first: str, second: str) -> float:
-    if first.isdigit() or second.isdigit():
-        return float(first == second)  # A rib's number is not a matter of likeness.
-    return SequenceMatcher(None, first, second, autojunk=False).ratio()
-
-
 def _unique(names: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(names))
 
@@ -442,131 +341,4 @@ def _serialized(code: Code | None) -> str:
 
 @lru_cache(maxsize=1)
 def _packaged() -> Vocabulary:
-    return Vocabulary(*_read(resource_path("structures.json")))
-
-
-def _read(path: Path) -> tuple[list[Structure], Filling]:
-    """Read a structures file.
-
-    Raises:
-        UserError: it cannot be read, is not JSON, or an entry is not valid; the entry is named.
-    """
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(
-            f"The structures file {path.name} cannot be read ({error.strerror}): check that it is there."
-        ) from error
-    except ValueError as error:
-        raise UserError(f"The structures file {path.name} is not valid JSON ({error}): correct it there.") from error
-    entries = document.get("structures") if isinstance(document, dict) else None
-    if not isinstance(entries, list) or not entries:
-        raise UserError(f'The structures file {path.name} has no list of "structures": it must be an object with one.')
-    contexts = document.get("contexts")
-    if not isinstance(contexts, dict) or not all(_is_text(text) and "~" not in text for text in contexts.values()):
-        raise UserError(
-            f'The structures file {path.name} has no "contexts": it must name each terminology that it uses.'
-        )
-    structures = [_structure(entry, number, contexts, path.name) for number, entry in enumerate(entries, start=1)]
-    return structures, _filling(document.get("filling"), path.name)
-
-
-def _filling(said: Any, file_name: str) -> Filling:
-    """Make what the file says of divisions that fill their whole; a file that says nothing knows of none.
-
-    Raises:
-        UserError: it is not valid.
-    """
-    said = {} if said is None else said
-    parts = said if isinstance(said, dict) else {"": None}
-    everywhere, within = parts.get("everywhere", []), parts.get("within", {})
-    if (
-        parts.keys() - {"everywhere", "within"}
-        or not _is_texts(everywhere)
-        or not isinstance(within, dict)
-        or not all(_is_texts(divisions) for divisions in within.values())
-    ):
-        raise UserError(
-            f'"filling" of the structures file {file_name} is not valid: it must have a list of divisions, '
-            '"everywhere", and an object of such lists by the names of wholes, "within".'
-        )
-    return Filling(tuple(everywhere), {whole: tuple(divisions) for whole, divisions in within.items()})
-
-
-def _structure(entry: Any, number: int, contexts: dict[str, str], file_name: str) -> Structure:
-    """Make a structure of an entry of the file.
-
-    Raises:
-        UserError: the entry is not valid; it is named, with what is wrong.
-    """
-    complaint = _complaint(entry, contexts)
-    if complaint:
-        name = entry.get("name") if isinstance(entry, dict) else None
-        called = f' ("{name}")' if isinstance(name, str) else ""
-        raise UserError(f"Structure {number}{called} of {file_name} is not valid: {complaint}.")
-    codes = {name: Code(*entry[name]) if entry.get(name) is not None else None for name in _CODES}
-    return Structure(
-        name=entry["name"],
-        synonyms=tuple(entry.get("synonyms") or ()),
-        color=tuple(entry["color"]),
-        region=entry["region"],
-        part_of=entry.get("part_of"),
-        division=entry.get("division"),
-        symmetric=entry["symmetric"],
-        context=contexts[entry.get("context", "own")],
-        **codes,
-    )
-
-
-def _complaint(entry: Any, contexts: dict[str, str]) -> str | None:
-    """Return what is wrong with an entry, or None."""
-    if not isinstance(entry, dict):
-        return "it must be an object with the fields of a structure"
-    missing, unknown = sorted(_REQUIRED - entry.keys()), sorted(entry.keys() - _REQUIRED - _OPTIONAL)
-    if missing:
-        return f"it lacks {', '.join(missing)}"
-    if unknown:
-        return f"it has the unknown field {', '.join(unknown)}"
-    for name, (is_valid, rule) in _RULES.items():
-        optional = name in _OPTIONAL and entry.get(name) is None
-        if not optional and not is_valid(entry[name]):
-            return f"{name} must be {rule}"
-    if (entry.get("part_of") is None) != (entry.get("division") is None):
-        return "part_of and division must be given together"
-    if entry.get("context", "own") not in contexts:
-        return 'context must be one that the file names under "contexts"'
-    return None
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str) and bool(value.strip())
-
-
-def _is_texts(value: Any) -> bool:
-    return isinstance(value, list) and all(_is_text(text) for text in value)
-
-
-def _is_color(value: Any) -> bool:
-    # `type` and not `isinstance`, because `true` is an int in Python and no color.
-    return isinstance(value, list) and len(value) == 3 and all(type(c) is int and 0 <= c <= 255 for c in value)
-
-
-def _is_code(value: Any) -> bool:
-    # The two separators of a serialized terminology entry cannot stand inside a code.
-    return _is_texts(value) and len(value) == 3 and not any(set("~^") & set(text) for text in value)
-
-
-_CODES = ("category", "type", "modifier", "anatomic_region", "anatomic_region_modifier")
-_REQUIRED = {"name", "category", "type", "color", "region", "symmetric"}
-_OPTIONAL = {"synonyms", "modifier", "part_of", "division", "context", *_CODES[3:]}
-_RULES = {
-    "name": (_is_text, "a text"),
-    "synonyms": (_is_texts, "a list of texts"),
-    "region": (_is_text, "a text"),
-    "part_of": (_is_text, "a text or null"),
-    "division": (_is_text, "a text or null"),
-    "context": (_is_text, "a text"),
-    "symmetric": (lambda value: isinstance(value, bool), "true or false"),
-    "color": (_is_color, "three whole numbers from 0 to 255"),
-    **{name: (_is_code, "a list of code value, coding scheme and code meaning, three texts") for name in _CODES},
-}
+    return Vocabulary.of(read_structure_file(resource_path("structures.json")))

@@ -10,7 +10,8 @@ from typing import Any
 import qt
 from slicer.i18n import tr as _
 
-from CFSegmenterLib.structures import Structure, Vocabulary, name_key
+from CFSegmenterLib.spelling import name_key
+from CFSegmenterLib.structures import Structure, Vocabulary
 
 NAME, CODE = 0, 1
 FEW = 20

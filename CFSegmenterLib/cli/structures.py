@@ -53,7 +53,7 @@ def _matching(query: str, names: list[str], vocabulary: Vocabulary) -> list[str]
     Raises:
         UserError: there is none; the sentence offers the nearest.
     """
-    from ..structures import name_key
+    from ..spelling import name_key
 
     wanted, exact = name_key(query), vocabulary.get(query)
     found = [name for name in names if exact is not None and name == exact.name]

@@ -11,7 +11,10 @@ import pytest
 from Testing.Extension.sources import LIBRARY, MODULE, ROOT, at_import, files, imports, module_scripts, place, tree_of
 from Testing.Host.availability import whyNot
 
-LIGHT_ROOMS = ("errors", "grid", "hierarchy", "repertoire", "resources", "structures", "worker.framing")
+LIGHT_ROOMS = (
+    *("errors", "grid", "hierarchy", "repertoire", "resources", "spelling", "structure_file", "structures"),
+    "worker.framing",
+)
 """Of the library: they need numpy and nothing else."""
 OF_SLICER = {"slicer", "vtk", "qt", "ctk", "numpy"}
 OF_SLICERS_MODULES = {"SampleData", "PyTorchUtils"}
