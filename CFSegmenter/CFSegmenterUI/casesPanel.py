@@ -249,8 +249,11 @@ class CasesPanel(VTKObservationMixin):
             return _("No segmentation is chosen; choose the one that was painted on this volume.")
         if not self._modality():
             return _("It is not said what made the scan; choose its kind.")
-        if not self._mapping.mapped():
+        mapped = self._mapping.mapped()
+        if not mapped:
             return _("No segment is checked; check those that the model is to learn.")
+        if not any(segment.isComplete for segment in mapped):
+            return _("No structure is said to be complete, and a part teaches nothing; finish at least one.")
         return ""
 
     def _earlierCase(self) -> KnownCase | None:

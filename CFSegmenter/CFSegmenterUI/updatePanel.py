@@ -10,6 +10,9 @@ import slicer
 import vtk
 from slicer.i18n import tr as _
 
+from CFSegmenterLib.budget import parse_budget
+from CFSegmenterLib.errors import UserError
+
 from . import compat
 from .lossPlot import LossPlot
 from .runText import durationText
@@ -242,6 +245,10 @@ class UpdatePanel:
         rate = self._node.updateLearningRate.strip()
         if rate and not _isPositive(rate):
             return _("The learning rate is not a number above 0; correct it, or leave it empty.")
+        try:
+            parse_budget(self._node.updateBudget)
+        except UserError as error:
+            return str(error)
         return ""
 
     def _plan(self) -> str:
