@@ -1,20 +1,18 @@
-"""The report: one HTML file that shows a person what was segmented, how sure the model is, and by which model.
+"""The report: one page that shows a person what was segmented, how sure the model is, and by which model.
 
-The file holds its pictures and its style itself: it opens without a network, can be mailed, and can be printed. It says
-nothing of the patient: no file name, no date, no header of the image; only the title is the caller's.
+It says nothing of the patient: no file name, no date, no header of the image; only the title is the caller's.
 """
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
 import numpy as np
 
-from . import __version__
+from . import __version__, page
 from .encoding import Encoding, Segmentation
 from .errors import UserError
 from .evaluation import dice
@@ -118,7 +116,7 @@ def write_report(
     advance(progress, steps - 2, steps, "measuring margins")
     margin = encoding.margin()
     advance(progress, steps - 1, steps, "drawing")
-    page = _page(
+    html = page.document(
         title,
         [
             _summary(encoding, volume, segmentation, seconds),
@@ -138,7 +136,7 @@ def write_report(
     with write_atomically(folder / "overview.png") as partial:
         partial.write_bytes(report.overview(overview_map))
     path = folder / "index.html"
-    write_text(path, page)
+    write_text(path, html)
     advance(progress, steps, steps, "report written")
     return path
 
@@ -276,12 +274,11 @@ def _summary(encoding: Encoding, volume: Volume, segmentation: Segmentation, sec
         ("Image", f"{shape} voxels of {spacing} mm"),
         ("Asked for", f"{asked} structure{'s' if asked != 1 else ''}, answered in {_duration(seconds)}"),
     )
-    listed = "".join(f"<div><dt>{escape(k)}</dt><dd>{escape(v)}</dd></div>" for k, v in facts)
     notice = (
         '<p class="notice"><strong>For research only.</strong> This is not a medical device; '
         "nothing here may be used for diagnosis or treatment.</p>"
     )
-    return f'<dl class="facts">{listed}</dl>{notice}'
+    return page.facts(facts) + notice
 
 
 def _duration(seconds: float) -> str:
@@ -299,7 +296,7 @@ def _table(rows: Sequence[Row], compared: bool) -> str:
     if compared:
         notes.append("Dice: overlap with the reference segmentation, 0 to 1.")
     note = f'<p class="note">{" ".join(notes)}</p>' if notes else ""
-    return _section(
+    return page.section(
         "Structures",
         f'<div class="scroll"><table><thead><tr>{cells}</tr></thead><tbody>{body}</tbody></table></div>{note}',
     )
@@ -311,7 +308,7 @@ def _table_row(row: Row, compared: bool) -> str:
     similarity = "–" if row.similarity is None else f"{row.similarity:.2f}"
     codes = "<br>".join(f"<code>{escape(c.scheme)} {escape(c.value)}</code> {escape(c.meaning)}" for c in row.codes)
     cells = [
-        f'<th scope="row">{_swatch(row.color)}{escape(row.name)}</th>',
+        f'<th scope="row">{page.swatch(row.color)}{escape(row.name)}</th>',
         f'<td class="number">{volume}</td>',
         f'<td class="number">{similarity}</td>',
     ]
@@ -335,9 +332,9 @@ def _slices(report: _Report, plane: Plane) -> str:
         position = f"slice {index + 1} of {report.viewer.count(plane)}"
         caption = f"{position}{': ' if names else ''}{_legend(report, names)}"
         shown = ", ".join(names) or "no structure"
-        figures.append(_figure(png, f"{plane.name} {position} with the outlines of {shown}", caption))
-    dashed = " Dashed: the reference." if report.truth else ""
-    return _section(plane.name.capitalize(), f'<div class="row">{"".join(figures)}</div>', dashed)
+        figures.append(page.figure(png, f"{plane.name} {position} with the outlines of {shown}", caption))
+    dashed = "Dashed: the reference." if report.truth else ""
+    return page.section(plane.name.capitalize(), page.row(figures), dashed)
 
 
 def _maps(report: _Report, cuts: Mapping[str, tuple[int, np.ndarray]]) -> str:
@@ -345,12 +342,12 @@ def _maps(report: _Report, cuts: Mapping[str, tuple[int, np.ndarray]]) -> str:
     for name, (index, values) in cuts.items():
         outlines = report.outlines(AXIAL, index, only=name)
         png = draw_similarity(report.viewer, AXIAL, index, values, name, outlines)
-        figures.append(_figure(png, f"similarity of an axial slice with {name}", _legend(report, [name]), "wide"))
+        figures.append(page.figure(png, f"similarity of an axial slice with {name}", _legend(report, [name]), "wide"))
     said = (
-        " The cosine between each voxel's feature and the structure's prototype: red resembles it, white has nothing "
+        "The cosine between each voxel's feature and the structure's prototype: red resembles it, white has nothing "
         "to do with it, blue is its opposite. The line is the structure's outline."
     )
-    return _section("Similarity maps", f'<div class="row">{"".join(figures)}</div>', said)
+    return page.section("Similarity maps", page.row(figures), said)
 
 
 def _margins(report: _Report, margin: np.ndarray) -> str:
@@ -359,11 +356,9 @@ def _margins(report: _Report, margin: np.ndarray) -> str:
         index = report.overview_slice(plane)
         values = report.viewer.cut(margin, plane, index)
         png = draw_margin(report.viewer, plane, index, values, report.outlines(plane, index))
-        figures.append(_figure(png, f"{plane.name} margin map", "", "wide"))
-    said = (
-        " How far the best structure leads over the second: where it is bright the model is unsure; look there first."
-    )
-    return _section("Margin", f'<div class="row">{"".join(figures)}</div>', said)
+        figures.append(page.figure(png, f"{plane.name} margin map", "", "wide"))
+    said = "How far the best structure leads over the second: where it is bright the model is unsure; look there first."
+    return page.section("Margin", page.row(figures), said)
 
 
 def _about_model(encoding: Encoding) -> str:
@@ -386,95 +381,16 @@ def _about_model(encoding: Encoding) -> str:
         f"{escape(s.licence)}</li>"
         for s in manifest.sources
     )
-    listed = "".join(f"<div><dt>{escape(k)}</dt><dd>{escape(v)}</dd></div>" for k, v in facts)
     learned = f"<h3>Learned from</h3><ul>{sources}</ul>" if sources else ""
-    return _section("The model", f'<dl class="facts small">{listed}</dl>{learned}')
+    return page.section("The model", page.facts(facts, "small") + learned)
 
 
 def _legend(report: _Report, names: Sequence[str]) -> str:
     return " ".join(
-        f'<span class="entry">{_swatch(report.colors[n]) if n in report.colors else ""}{escape(n)}</span>'
+        f'<span class="entry">{page.swatch(report.colors[n]) if n in report.colors else ""}{escape(n)}</span>'
         for n in names
     )
 
 
-def _swatch(color: Color) -> str:
-    return f'<span class="swatch" style="background:rgb({color[0]},{color[1]},{color[2]})"></span>'
-
-
 def _number_class(is_number: bool) -> str:
     return ' class="number"' if is_number else ""
-
-
-def _section(heading: str, body: str, said: str = "") -> str:
-    note = f'<p class="note">{said.strip()}</p>' if said else ""
-    return f"<section><h2>{escape(heading)}</h2>{note}{body}</section>"
-
-
-def _figure(png: bytes, alt: str, caption: str, kind: str = "") -> str:
-    width, height = (int.from_bytes(png[at : at + 4], "big") for at in (16, 20))  # from the header of a PNG
-    source = f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}"
-    written = f"<figcaption>{caption}</figcaption>" if caption else ""
-    kind = f' class="{kind}"' if kind else ""
-    return (
-        f'<figure{kind} style="--ratio:{width / height:.4f}"><img src="{source}" '
-        f'width="{width}" height="{height}" alt="{escape(alt)}">{written}</figure>'
-    )
-
-
-def _page(title: str, sections: Sequence[str]) -> str:
-    return "".join(_lines(title, sections))
-
-
-def _lines(title: str, sections: Sequence[str]) -> Iterator[str]:
-    yield '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-    yield '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-    yield f"<title>{escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n<main>\n"
-    yield f"<h1>{escape(title)}</h1>\n"
-    for section in sections:
-        yield section + "\n"
-    yield "</main>\n</body>\n</html>\n"
-
-
-_STYLE = """
-:root { color-scheme: light dark; --paper: #ffffff; --ink: #1b1d21; --soft: #5d6470; --line: #e1e4e9; --card: #f6f7f9;
-  --warn: #fff6e0; --warn-line: #e5b94a; }
-@media (prefers-color-scheme: dark) { :root { --paper: #16181c; --ink: #e8eaed; --soft: #a0a7b3; --line: #31353d;
-  --card: #1e2126; --warn: #2e2816; --warn-line: #a8842a; } }
-* { box-sizing: border-box; }
-body { margin: 0; background: var(--paper); color: var(--ink);
-  font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; }
-main { max-width: 1180px; margin: 0 auto; padding: 40px 24px 64px; }
-h1 { font-size: 1.9rem; line-height: 1.2; margin: 0 0 20px; letter-spacing: -0.01em; overflow-wrap: anywhere; }
-h2 { font-size: 1.2rem; margin: 40px 0 8px; }
-h3 { font-size: 1rem; margin: 20px 0 4px; }
-ul { margin: 0; padding-left: 1.2em; font-size: 0.9rem; }
-.facts { display: grid; grid-template-columns: repeat(auto-fit, minmax(230px, 1fr)); gap: 12px 28px; margin: 0; }
-.facts dt { color: var(--soft); font-size: 0.8rem; }
-.facts dd { margin: 0; overflow-wrap: anywhere; }
-.facts.small { font-size: 0.9rem; }
-.notice { margin: 20px 0 0; padding: 10px 14px; border-left: 4px solid var(--warn-line); background: var(--warn);
-  border-radius: 4px; }
-.note { color: var(--soft); font-size: 0.9rem; margin: 4px 0 12px; max-width: 75ch; }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; width: 100%; font-size: 0.95rem; }
-th, td { text-align: left; padding: 7px 14px 7px 0; border-bottom: 1px solid var(--line); vertical-align: baseline; }
-thead th { color: var(--soft); font-weight: 500; font-size: 0.8rem; }
-tbody th { font-weight: 500; white-space: nowrap; }
-.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; padding-right: 28px; }
-.codes { font-size: 0.85rem; color: var(--soft); }
-code { font: 0.95em ui-monospace, "SF Mono", Menlo, Consolas, monospace; }
-.absent th, .absent td { color: var(--soft); }
-.swatch { display: inline-block; width: 0.8em; height: 0.8em; border-radius: 3px; margin-right: 0.5em;
-  box-shadow: inset 0 0 0 1px rgba(128, 128, 128, 0.6); vertical-align: -0.05em; }
-.row { display: flex; flex-wrap: wrap; gap: 16px; align-items: flex-start; }
-figure { margin: 0; padding: 0; width: min(100%, calc(350px * var(--ratio)), 560px);
-  border-radius: 8px; overflow: hidden; background: var(--card); }
-figure.wide { width: min(100%, calc(330px * var(--ratio)), 1132px); }
-img { display: block; width: 100%; height: auto; background: #101214; }
-figcaption { padding: 8px 12px 10px; font-size: 0.85rem; color: var(--soft); }
-.entry { display: inline-block; margin-right: 0.6em; color: var(--ink); white-space: nowrap; }
-.entry .swatch { margin-right: 0.35em; }
-@media print { main { max-width: none; padding: 0; } figure, tr { break-inside: avoid; } h2 { break-after: avoid; }
-  * { print-color-adjust: exact; -webkit-print-color-adjust: exact; } }
-"""

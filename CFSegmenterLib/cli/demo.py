@@ -74,7 +74,7 @@ def demo(
 
 def _drawn() -> tuple[Volume, dict]:
     """A drawn abdomen, and structure -> mask of what was drawn."""
-    from ..phantom import draw_abdomen
+    from ..abdomen import draw_abdomen
     from ..volume import Volume
 
     phantom = draw_abdomen(SEED)

@@ -24,7 +24,7 @@ def phantom(
         raise UserError("No case is to be drawn; ask for at least one with --training or --validation.")
     options.free_to_write([out / "dataset.json"], overwrite)
 
-    from ..phantom import write_phantom_source
+    from ..phantom_source import write_phantom_source
 
     options.made_folder(out)
     say(f"Drawing {training + validation} cases; a second or two each ...")

@@ -14,7 +14,8 @@ from Testing.CommandLine.conftest import table_of
 @pytest.fixture(autouse=True)
 def small_phantoms(monkeypatch):
     """The drawn abdomen takes seconds; its small brother does for what the verbs add."""
-    monkeypatch.setattr("CFSegmenterLib.phantom.draw_abdomen", draw_small)
+    for room in ("abdomen", "phantom_source"):
+        monkeypatch.setattr(f"CFSegmenterLib.{room}.draw_abdomen", draw_small)
 
 
 def test_a_drawn_source_can_be_trained_on(cfsegmenter, tmp_path):

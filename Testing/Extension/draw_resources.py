@@ -15,7 +15,8 @@ from PySide6.QtCore import QRectF, Qt
 from PySide6.QtGui import QImage, QPainter
 from PySide6.QtSvg import QSvgRenderer
 
-from CFSegmenterLib.phantom import Phantom, draw_abdomen
+from CFSegmenterLib.abdomen import draw_abdomen
+from CFSegmenterLib.phantom import Phantom
 from CFSegmenterLib.structures import Vocabulary
 
 RESOURCES = Path(__file__).resolve().parents[2] / "CFSegmenter" / "Resources"

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from CFSegmenterLib.phantom import NAMES, Phantom, draw_abdomen, draw_small, write_phantom_source
+from CFSegmenterLib.abdomen import draw_abdomen
+from CFSegmenterLib.phantom import NAMES, Phantom, draw_small
+from CFSegmenterLib.phantom_source import write_phantom_source
 
 LABEL = {name: label for label, name in NAMES.items()}
 COARSE = (3.2, 3.2, 6.0)
@@ -142,7 +144,7 @@ def test_the_small_phantoms_of_two_seeds_differ():
 
 
 def test_a_written_source_is_a_case_list_with_every_file_it_names(tmp_path, monkeypatch):
-    monkeypatch.setattr("CFSegmenterLib.phantom.draw_abdomen", draw_small)
+    monkeypatch.setattr("CFSegmenterLib.phantom_source.draw_abdomen", draw_small)
     path = write_phantom_source(tmp_path / "new" / "phantoms", 2, 1, seed=40)
     dataset = json.loads(path.read_text(encoding="utf-8"))
     assert path == tmp_path / "new" / "phantoms" / "dataset.json"
