@@ -57,8 +57,11 @@ def evaluate(
     from ..files.writing import write_json
     from ..model import record_scores
     from ..segmenter import Segmenter
+    from ..store_index import refuse_version
 
     folder = find_model(model)
+    if record:
+        refuse_version(folder)
     segmenter = Segmenter.load(folder, device)
     options.made_folder(out.parent)
     with shown("evaluation") as progress:

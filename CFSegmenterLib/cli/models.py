@@ -1,9 +1,11 @@
-"""`cfsegmenter models`: which models there are, what they know, and text prototypes for one of them."""
+"""`cfsegmenter models`: which models and stores there are, what they know, and text prototypes for one of them."""
 
 from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,8 +17,12 @@ from .console import Cell, print_table, say, shown
 
 if TYPE_CHECKING:
     from ..model import Manifest
+    from ..store import ModelStore
 
-app = typer.Typer(help="List models, show what one knows, give one text prototypes.", rich_markup_mode="rich")
+app = typer.Typer(
+    help="List models, show what one knows, give one text prototypes, decide about the versions in a store.",
+    rich_markup_mode="rich",
+)
 
 
 @app.callback(invoke_without_command=True)
@@ -31,36 +37,60 @@ def list_models(
         list[Path] | None, typer.Argument(metavar="[FOLDER]...", help="Look in these folders, too.")
     ] = None,
 ) -> None:
-    """List the shipped models, and those in folders of yours."""
+    """List the shipped models, and models and stores in folders of yours; of a store, the version that is used."""
     options.existing(folders or [], "folder")
 
-    from ..catalogue import models_in, shipped_models
+    from ..catalogue import models_in, shipped_models, stores_in
     from ..model import read_manifest
+    from ..store import ModelStore
 
-    rows = []
+    rows: list[list[Cell]] = []
     shipped = shipped_models()
+    stores = dict.fromkeys(folder for each in folders or [] for folder in stores_in(each))
+    active: set[Path] = set()
+    for folder in stores:
+        with _told():
+            store = ModelStore.open(folder)
+            active.add(store.active.folder)
+            rows.append(_row(str(folder), store.active.manifest, _status(store)))
     for folder in dict.fromkeys((*shipped, *(f for each in folders or [] for f in models_in(each)))):
-        try:
-            manifest = read_manifest(folder)
-        except UserError as error:  # one damaged model must not hide the others
-            say(str(error), "yellow")
-            continue
-        rows.append(_row(folder.name if folder in shipped else str(folder), manifest))
+        if folder not in active:
+            with _told():
+                rows.append(_row(folder.name if folder in shipped else str(folder), read_manifest(folder), None))
     if not rows:
         raise UserError("No model was found; train one, or name the folder that holds some.")
-    print_table(("model", "version", "structures", "modalities", "mean Dice", "licence"), rows)
+    rows.sort(key=lambda row: row[-1] is not None)  # stores after plain models
+    print_table(("model", "version", "structures", "modalities", "mean Dice", "licence", "store"), rows)
 
 
-def _row(called: str, manifest: Manifest) -> list[Cell]:
+@contextmanager
+def _told() -> Iterator[None]:
+    """Say what is wrong with one model and go on: it must not hide the others."""
+    try:
+        yield
+    except UserError as error:
+        say(str(error), "yellow")
+
+
+def _row(called: str, manifest: Manifest, status: str | None) -> list[Cell]:
     modalities = ", ".join(dict.fromkeys(protocol.modality for protocol in manifest.protocols))
     scores = [row["dice"] for row in manifest.scores.get("sources", {}).values()]
     mean = sum(scores) / len(scores) if scores else None
-    return [called, manifest.version, len(manifest.structures), modalities, mean, manifest.licence]
+    return [called, manifest.version, len(manifest.structures), modalities, mean, manifest.licence, status]
+
+
+def _status(store: ModelStore) -> str:
+    """How many versions a store has, and how many of them wait for a decision."""
+    versions = store.versions
+    waiting = sum(version.status == "proposed" for version in versions)
+    return f"{len(versions)} version{'s' if len(versions) > 1 else ''}, {waiting} to decide on"
 
 
 @app.command("show")
 def show_model(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="A model folder, or the name of a shipped model.")],
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="A model folder, a store, or the name of a shipped model.")
+    ],
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifest itself.")] = False,
 ) -> None:
     """Show what a model knows, how it reads scans, where it came from, and how good it is."""
@@ -86,7 +116,9 @@ def show_model(
 
 @app.command("reprompt")
 def reprompt(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="A model folder, or the name of a shipped model.")],
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="A model folder, a store, or the name of a shipped model.")
+    ],
     text_weights: Annotated[
         str, typer.Option("--text-weights", help="CLIP weights in open_clip's naming: a file, or a tag to download.")
     ],

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ..text import TextEncoder
 
 Model = Annotated[
-    str | None, typer.Option("--model", "-m", help="A model folder, or the name of a shipped model (general).")
+    str | None, typer.Option("--model", "-m", help="A model folder, a store, or the name of a shipped model (general).")
 ]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
 Targets = Annotated[str, typer.Option("--targets", "-t", help='Names separated by commas, or "all".')]
