@@ -1,9 +1,9 @@
 """Cases: which images there are, what their sources annotate, and which of them may be trained on.
 
 A case list is a Medical-Decathlon-style JSON file: `name`, `modality`, `labels`, and lists of {`image`, `label`} under
-`training`, `validation` and `test`. What is added to that format: `annotated`, the structures that were drawn
-completely, for the whole file or for a case; `subject`; and `source`, `modality` and `labels` of a case, so that one
-file can list several sources.
+`training`, `validation` and `test`; an image without `label` is one without annotations. What is added to that format:
+`annotated`, the structures that were drawn completely, for the whole file or for a case; `subject`; and `source`,
+`modality` and `labels` of a case, so that one file can list several sources.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ SPLITS: tuple[Split, ...] = ("training", "validation", "test")
 
 @dataclass(frozen=True)
 class Case:
-    """One image with its label map.
+    """One image, with its label map where anything is annotated.
 
     Attributes:
         image: path of the image file.
-        labels: path of the label map on the same grid.
+        labels: path of the label map on the same grid; None where nothing is annotated.
         source: name of the source.
         modality: "ct", "mr-t1", ...
         subject: who it is, within the source; a subject is in one split only.
@@ -40,7 +40,7 @@ class Case:
     """
 
     image: Path
-    labels: Path
+    labels: Path | None
     source: str
     modality: str
     subject: str
@@ -78,7 +78,7 @@ Labels = Annotated[dict[str, str], BeforeValidator(_value_to_name)]
 class _CaseEntry(BaseModel):
     model_config = ConfigDict(extra="ignore")
     image: str
-    label: str
+    label: str | None = None
     subject: str | None = None
     source: str | None = None
     modality: Modality | None = None
@@ -204,9 +204,12 @@ def _case(path: Path, parsed: _CaseFile, entry: _CaseEntry, split: Split, vocabu
             f"{path}: '{unknown[0]}' is declared as annotated but no label value stands for it; "
             f"the labels are {', '.join(structures)}."
         )
-    image, label_map = path.parent / entry.image, path.parent / entry.label
+    image = path.parent / entry.image
+    label_map = None if entry.label is None else path.parent / entry.label
+    if label_map is None:
+        annotated = ()
     for file in (image, label_map):
-        if not file.exists():
+        if file is not None and not file.exists():
             raise UserError(f"{path} lists {file}, which does not exist; correct the list or its folder.")
     return Case(image, label_map, source, modality, entry.subject or entry.image, split, values, annotated)
 

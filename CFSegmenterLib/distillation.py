@@ -22,7 +22,11 @@ def frozen(network: PrototypeNetwork) -> PrototypeNetwork:
 
 
 def background_aware_distillation(
-    student: Tensor, teacher: Tensor, temperature: float, overlaps: Tensor | None = None
+    student: Tensor,
+    teacher: Tensor,
+    temperature: float,
+    overlaps: Tensor | None = None,
+    weights: Tensor | None = None,
 ) -> Tensor:
     """Mean divergence of the student's answer from the teacher's, in the teacher's classes.
 
@@ -35,6 +39,7 @@ def background_aware_distillation(
         temperature: tau of the softmax over cosines.
         overlaps: (K' + 1, K' + 1) bool, which structures overlap. Where the teacher sees an old structure, the new ones
             that overlap it do not compete with it; None lets all compete.
+        weights: (N,) how much each voxel counts; None counts all alike.
 
     Raises:
         ValueError: the two are not of the same voxels, or the student knows less than the teacher.
@@ -42,7 +47,6 @@ def background_aware_distillation(
     if len(student) != len(teacher) or student.shape[1] < teacher.shape[1]:
         raise ValueError(f"a student's {tuple(student.shape)} cosines do not fit its teacher's {tuple(teacher.shape)}")
     known = teacher.shape[1]
-    log_p = torch.log_softmax(teacher.detach() / temperature, dim=1)
     logits = student / temperature
     if overlaps is not None:
         left_out = overlaps[teacher.argmax(dim=1)]
@@ -51,11 +55,29 @@ def background_aware_distillation(
     log_q = torch.log_softmax(logits, dim=1)
     background = torch.logsumexp(torch.cat([log_q[:, :1], log_q[:, known:]], dim=1), dim=1)
     matched = torch.cat([background[:, None], log_q[:, 1:known]], dim=1)
-    return (log_p.exp() * (log_p - matched)).sum(dim=1).mean()
+    return _divergence(teacher, matched, temperature, weights)
+
+
+def plain_distillation(student: Tensor, teacher: Tensor, temperature: float, weights: Tensor | None = None) -> Tensor:
+    """Mean divergence from the teacher's answer among the teacher's classes alone, after "Learning without Forgetting".
+
+    What the student gives to new structures is left out of its softmax, so it learns nothing of where these may be.
+
+    Args:
+        student, teacher, temperature, weights: as in `background_aware_distillation`.
+    """
+    log_q = torch.log_softmax(student[:, : teacher.shape[1]] / temperature, dim=1)
+    return _divergence(teacher, log_q, temperature, weights)
+
+
+def _divergence(teacher: Tensor, log_q: Tensor, temperature: float, weights: Tensor | None) -> Tensor:
+    log_p = torch.log_softmax(teacher.detach() / temperature, dim=1)
+    each = (log_p.exp() * (log_p - log_q)).sum(dim=1)
+    return each.mean() if weights is None else (each * weights).sum() / weights.sum().clamp(min=1)
 
 
 def feature_distillation(
-    student: Tensor, teacher: Tensor, cosine: FoldedCosine, teacher_cosine: FoldedCosine, counted: Tensor | None = None
+    student: Tensor, teacher: Tensor, cosine: FoldedCosine, teacher_cosine: FoldedCosine, weights: Tensor | None = None
 ) -> Tensor:
     """Mean of 1 - cos(z^S, z^T) over voxels, computed in C channels: the numerator is f_S^T (M_S^T M_T) f_T.
 
@@ -63,7 +85,7 @@ def feature_distillation(
         student: (N, C) features f_S; gradients flow into them and into `cosine`.
         teacher: (N, C') features f_T of the same voxels; no gradient flows into them.
         cosine, teacher_cosine: the folded cosines of the two projections, of the same D.
-        counted: (N,) bool, the voxels that count: those without a new label. None counts all.
+        weights: (N,) how much each voxel counts, 0 where there is a new label; None counts all alike.
 
     Returns:
         0..2; 0 where no voxel counts.
@@ -72,6 +94,6 @@ def feature_distillation(
         wanted = teacher_cosine.unit(teacher)
     between = cosine.projection.T @ teacher_cosine.projection.detach().to(cosine.projection)
     cosines = ((cosine.unit(student) @ between) * wanted.to(between)).sum(dim=1)
-    if counted is None:
+    if weights is None:
         return (1 - cosines).mean()
-    return torch.where(counted, 1 - cosines, 0.0).sum() / counted.sum().clamp(min=1)
+    return ((1 - cosines) * weights).sum() / weights.sum().clamp(min=1)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 
 import torch
 from torch import Tensor
@@ -60,29 +60,35 @@ class Annotation:
 
 @dataclass(frozen=True)
 class LossTerms:
-    """One patch's loss and its terms, each a scalar tensor; `total` carries the gradient."""
+    """One patch's loss and its terms, each a scalar tensor; `total` carries the gradient.
+
+    Attributes:
+        total: what is minimized.
+        focal, dice, entropy: of the first stage, unweighted.
+        answers, features: of the distillation, unweighted; 0 without a teacher.
+    """
 
     total: Tensor
     focal: Tensor
     dice: Tensor
     entropy: Tensor
+    answers: Tensor = field(default_factory=lambda: torch.tensor(0.0))
+    features: Tensor = field(default_factory=lambda: torch.tensor(0.0))
 
     def detached(self) -> LossTerms:
         """The same numbers without their gradient."""
-        return LossTerms(*(term.detach() for term in (self.total, self.focal, self.dice, self.entropy)))
+        return LossTerms(*(term.detach() for term in self._all()))
 
     def plus(self, other: LossTerms) -> LossTerms:
-        """Term by term, without gradient."""
-        return LossTerms(
-            self.total + other.total.detach(),
-            self.focal + other.focal.detach(),
-            self.dice + other.dice.detach(),
-            self.entropy + other.entropy.detach(),
-        )
+        """Term by term, without the other's gradient."""
+        return LossTerms(*(mine + its.detach() for mine, its in zip(self._all(), other._all(), strict=True)))
 
     def over(self, count: int) -> LossTerms:
         """Each term divided by `count`."""
-        return LossTerms(self.total / count, self.focal / count, self.dice / count, self.entropy / count)
+        return LossTerms(*(term / count for term in self._all()))
+
+    def _all(self) -> tuple[Tensor, ...]:
+        return tuple(getattr(self, each.name) for each in fields(self))
 
 
 def first_stage_loss(

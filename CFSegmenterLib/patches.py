@@ -49,7 +49,8 @@ class PatchSequence(Dataset):
         self.prepared = prepared
         self.protocols = protocols
         self.settings = settings
-        self.sampler = HierarchicalSampler(cases, {name: s.share for name, s in settings.sources.items()})
+        shares = {name: source.share for name, source in settings.sources.items()}
+        self.sampler = HierarchicalSampler(cases, shares, settings.unannotated)
         allowed = {name for name, source in settings.sources.items() if source.mirror}
         self.mirrors = [c.source in allowed and may_be_mirrored(c.annotated, vocabulary) for c in cases]
         listed = (settings.sources.get(case.source) for case in cases)
@@ -85,7 +86,7 @@ class PatchSequence(Dataset):
             out_image, out_labels = mirrored(out_image, out_labels, self.mirror_table)
         return Patch(out_image.contiguous(), out_labels[0].contiguous(), draw.case)
 
-    def _center(self, case: PreparedCase, structure: str, patch, random: np.random.Generator) -> np.ndarray:
+    def _center(self, case: PreparedCase, structure: str | None, patch, random: np.random.Generator) -> np.ndarray:
         """A voxel of the structure, moved by up to a quarter of the patch; or any voxel."""
         voxels = case.centers.get(structure)
         shape = np.array(case.image.shape)

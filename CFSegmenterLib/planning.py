@@ -1,22 +1,131 @@
-"""Planning: from case lists and settings to protocols, by looking at the images' headers."""
+"""Planning: all that is decided before the first step: prototypes, and how each source is read."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
-from .cases import CaseList
+from .cases import Case, CaseList, structures_of
 from .errors import UserError
 from .grid import nearest_axes
 from .intensity import default_rule
-from .network import Stride
+from .model import Model
+from .network import PrototypeNetwork, Stride
 from .protocols import Protocol
+from .prototypes import PrototypeBank
 from .settings import SourceSettings, TrainingSettings
+from .structures import Vocabulary
 
 HEADERS_READ = 100
 """Images of a source whose headers decide what is typical of it."""
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """A TrainingPlan holds all that is decided before the first step.
+
+    Attributes:
+        lists: the sources.
+        settings: as given.
+        bank: prototypes of the background and of every structure.
+        protocols: by source.
+        name, licence: of the model.
+        initial: a trained model to start from; None starts from fresh weights.
+        teaches: whether `initial` is also the frozen teacher, so that this is an update; its prototypes are the first
+            of `bank`.
+        unannotated: images to be reminded on, without annotation.
+        by_case: image -> protocol, where it is not that of the case's source.
+        version, parent: of the model that will be made.
+    """
+
+    lists: tuple[CaseList, ...]
+    settings: TrainingSettings
+    bank: PrototypeBank
+    protocols: dict[str, Protocol]
+    name: str
+    licence: str
+    initial: Model | None = None
+    teaches: bool = False
+    unannotated: tuple[Case, ...] = ()
+    by_case: dict[Path, Protocol] = field(default_factory=dict)
+    version: str = "1"
+    parent: str | None = None
+
+    def protocol_of(self, case: Case) -> Protocol:
+        """How the image of a case is read."""
+        return self.by_case.get(case.image) or self.protocols[case.source]
+
+    def with_settings(self, settings: TrainingSettings) -> TrainingPlan:
+        """The same plan, trained otherwise."""
+        return replace(self, settings=settings)
+
+    @property
+    def all_protocols(self) -> tuple[Protocol, ...]:
+        """Every protocol of the model that will be made, each once: those that it had keep their place."""
+        had = self.initial.manifest.protocols if self.teaches else ()
+        return tuple(dict.fromkeys((*had, *self.protocols.values(), *self.by_case.values())))
+
+
+def plan_training(
+    lists: Sequence[CaseList],
+    settings: TrainingSettings,
+    *,
+    name: str = "model",
+    licence: str = "not stated",
+    embeddings: dict[str, tuple[np.ndarray, str]] | None = None,
+    initial: Model | None = None,
+    vocabulary: Vocabulary | None = None,
+) -> TrainingPlan:
+    """Decide prototypes and protocols.
+
+    Args:
+        embeddings: structure -> (text vector, prompt); a structure without one gets a code direction.
+
+    Raises:
+        UserError: the case lists and settings do not fit each other, or there are more structures than dimensions.
+    """
+    _check_fields_of_view(settings, vocabulary or Vocabulary.load())
+    bank = PrototypeBank.start(settings.dimension, settings.seed)
+    for structure in structures_of(lists):
+        vector, prompt = (embeddings or {}).get(structure, (None, None))
+        bank = bank.append(structure, vector, prompt)
+    if initial is not None:
+        _check_initial(initial, bank, settings)
+        bank = initial.bank
+    backbone = settings.backbone
+    stride = PrototypeNetwork(backbone.name, backbone.features, settings.dimension, **backbone.options).stride
+    protocols = plan_protocols(lists, settings, stride)
+    return TrainingPlan(tuple(lists), settings, bank, protocols, name, licence, initial)
+
+
+def _check_initial(initial: Model, bank: PrototypeBank, settings: TrainingSettings) -> None:
+    """Weights mean nothing without the prototypes that they were trained towards."""
+    manifest = initial.manifest
+    if initial.bank.names != bank.names:
+        raise UserError(
+            f"The model '{manifest.name}' knows {', '.join(initial.bank.names[1:])}, the case lists "
+            f"{', '.join(bank.names[1:])}; a training can start from a model of the same structures only."
+        )
+    if (manifest.backbone, manifest.dimension) != (settings.backbone, settings.dimension):
+        raise UserError(
+            f"The model '{manifest.name}' has another network than the settings ask for; give the settings its "
+            f"backbone ({manifest.backbone.model_dump_json()}) and dimension ({manifest.dimension})."
+        )
+
+
+def _check_fields_of_view(settings: TrainingSettings, vocabulary: Vocabulary) -> None:
+    """A region that does not exist would silently declare all structures of the meant one to be absent."""
+    regions = dict.fromkeys(structure.region for structure in vocabulary)
+    for source, said in settings.sources.items():
+        unknown = [region for region in said.field_of_view or () if region not in regions]
+        if unknown:
+            raise UserError(
+                f"The field of view of the source '{source}' names the region '{unknown[0]}', which the vocabulary "
+                f"does not have; its regions are {', '.join(regions)}."
+            )
 
 
 def plan_protocols(lists: Sequence[CaseList], settings: TrainingSettings, stride: Stride) -> dict[str, Protocol]:
@@ -55,7 +164,7 @@ def _plan_one(cases: CaseList, source: SourceSettings, patch_voxels: int, stride
     if not training:
         raise UserError(f"The source '{cases.source}' has no training case; add some or leave its list out.")
     looked_at = training[:: max(1, len(training) // HEADERS_READ)]
-    geometry = [_geometry(case.image) for case in looked_at]
+    geometry = [geometry_of(case.image) for case in looked_at]
     spacings = np.array([spacing for spacing, _ in geometry])
     extents = np.array([spacing * shape for spacing, shape in geometry])
     typical_spacing, typical_extent = np.median(spacings, axis=0), np.median(extents, axis=0)
@@ -94,7 +203,7 @@ def fitting_patch(shape: Sequence[float], voxels: int, stride: Stride) -> tuple[
     return tuple(sides)
 
 
-def _geometry(path: Path) -> tuple[np.ndarray, np.ndarray]:
+def geometry_of(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """(3,) spacing in mm and (3,) voxels of an image along R, A, S, from its header alone."""
     import SimpleITK as sitk  # noqa: N813 - the name by which everyone knows it
 

@@ -81,7 +81,7 @@ class CaseCache:
     def _key(self, case: Case, protocol: Protocol) -> str:
         """A number for all that the prepared arrays depend on; the files' dates stand for their content."""
         stamp = [
-            [str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns]
+            path and [str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns]
             for path in (case.image, case.labels)
         ]
         rule = [protocol.spacing, protocol.intensity.model_dump()]
@@ -127,7 +127,7 @@ def load_case(case: Case) -> tuple[Volume, np.ndarray]:
     """Read a case's image and its label map.
 
     Returns:
-        The volume, and (I, J, K) integer label values on its grid.
+        The volume, and (I, J, K) integer label values on its grid; all 0 where nothing is annotated.
 
     Raises:
         UserError: a file cannot be used, the two are not on one grid, or a label value stands for nothing.
@@ -135,6 +135,8 @@ def load_case(case: Case) -> tuple[Volume, np.ndarray]:
     from .files.reading import read_labels, read_volume
 
     volume = read_volume(case.image, modality=case.modality)
+    if case.labels is None:
+        return volume, np.zeros(volume.shape, dtype=np.uint8)
     labels = read_labels(case.labels)
     if not volume.on_same_grid_as(labels):
         raise UserError(

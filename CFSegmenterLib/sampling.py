@@ -17,9 +17,9 @@ from .errors import UserError
 
 @dataclass(frozen=True)
 class Draw:
-    """What a patch is to show: a structure, in the case at this index."""
+    """What a patch is to show: a structure, in the case at this index; None where nothing is annotated there."""
 
-    structure: str
+    structure: str | None
     case: int
 
 
@@ -29,11 +29,14 @@ class HierarchicalSampler:
     A case counts for the structures that it declares as annotated, whether or not its image holds them.
     """
 
-    def __init__(self, cases: Sequence[Case], shares: Mapping[str, float] | None = None):
+    def __init__(
+        self, cases: Sequence[Case], shares: Mapping[str, float] | None = None, unannotated: float = 0.0
+    ):
         """
         Args:
             cases: of the training split.
             shares: source -> weight of its structures, 1 where it is not listed.
+            unannotated: share of the draws that go to cases without any annotation, where there are such.
 
         Raises:
             UserError: no case annotates anything.
@@ -50,9 +53,13 @@ class HierarchicalSampler:
         weights = np.array([self._weight(name, shares) for name in self._structures])
         self._probabilities = weights / weights.sum()
         self._shares = shares
+        self._unannotated = [index for index, case in enumerate(cases) if not case.annotated]
+        self._unannotated_share = unannotated if self._unannotated else 0.0
 
     def draw(self, random: np.random.Generator) -> Draw:
-        """Draw a structure and a case that annotates it."""
+        """Draw a structure and a case that annotates it, or a case without annotation."""
+        if self._unannotated_share > 0 and random.random() < self._unannotated_share:
+            return Draw(None, self._unannotated[random.integers(len(self._unannotated))])
         structure = self._structures[random.choice(len(self._structures), p=self._probabilities)]
         modalities = self._tree[structure]
         sources = modalities[_pick(sorted(modalities), random)]

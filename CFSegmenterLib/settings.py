@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -80,6 +80,28 @@ class LossSettings(_Settings):
     entropy_unannotated: float = Field(default=3.0, ge=0)
 
 
+class DistillationSettings(_Settings):
+    """What keeps a student near its teacher; every one is a choice that can be ablated.
+
+    Attributes:
+        answers: weight of the divergence from the teacher's answers, background-aware.
+        features: weight of 1 - cosine between the student's and the teacher's embeddings.
+        background_aware: match the teacher's background to the student's background and new structures together;
+            without it, new structures are forbidden wherever the teacher sees background.
+        similarity_weighted: a voxel counts as much as the teacher's similarity to what it sees there.
+        pseudo_labels: where the teacher is sure, its answer is learned like an annotation.
+        confidence, margin: how sure: least probability of the teacher's answer, and least lead in similarity.
+    """
+
+    answers: float = Field(default=10.0, ge=0)
+    features: float = Field(default=1.0, ge=0)
+    background_aware: bool = True
+    similarity_weighted: bool = False
+    pseudo_labels: bool = False
+    confidence: float = Field(default=0.9, ge=0, le=1)
+    margin: float = Field(default=0.2, ge=0, le=2)
+
+
 class AugmentationSettings(_Settings):
     """Strength of the augmentation: each probability is of one patch, each range symmetric about no change.
 
@@ -103,7 +125,7 @@ class AugmentationSettings(_Settings):
 
 
 class TrainingSettings(_Settings):
-    """All settings of a first-stage training.
+    """All settings of a training, of the first stage or of an update.
 
     Attributes:
         sources: by source name; a source that is not listed gets the defaults.
@@ -112,6 +134,10 @@ class TrainingSettings(_Settings):
         patch_voxels: size of an automatically chosen patch.
         learning_rate, weight_decay, warmup: of AdamW; the rate rises over `warmup` steps and falls as a cosine.
         average: decay of the running average of the weights, which is what is validated and saved.
+        distillation: of an update; a first stage has no teacher and does not look at it.
+        unannotated: share of the patches that come from images without any annotation, where there are such.
+        budget_seconds: end when so much time has been trained, even before the last iteration, and let the learning
+            rate fall accordingly; None leaves it to `iterations`.
         dimension: D, the width of the prototypes.
         seed: of everything that is drawn.
         validate_every: steps between validations; `validation_cases` per source are segmented each time.
@@ -124,7 +150,10 @@ class TrainingSettings(_Settings):
     backbone: BackboneSettings = BackboneSettings()
     loss: LossSettings = LossSettings()
     augmentation: AugmentationSettings = AugmentationSettings()
+    distillation: DistillationSettings = DistillationSettings()
+    unannotated: float = Field(default=0.5, ge=0, lt=1)
     iterations: int = Field(default=10_000, ge=1)
+    budget_seconds: float | None = Field(default=None, gt=0)
     patches_per_step: int = Field(default=2, ge=1)
     patch_voxels: int = Field(default=150_000, ge=4096)
     learning_rate: float = Field(default=1e-3, gt=0)
@@ -140,16 +169,67 @@ class TrainingSettings(_Settings):
     compile: bool = False
 
 
-def read_settings(path: str | Path | None) -> TrainingSettings:
+class UpdateSettings(_Settings):
+    """All settings of an update: how long it may take, and what is not asked of a first training.
+
+    Attributes:
+        budget_seconds: of the whole update, evaluation included; None leaves it to `iterations`.
+        iterations: optimizer steps at most.
+        sources: as in `TrainingSettings`, for sources of a kind of scan that the model does not read yet.
+        loss: for what is newly annotated; its temperature is the model's.
+        unannotated: share of the patches from images without annotation, where there are such.
+        margin: points of Dice that an old structure may lose before accepting asks twice.
+        least_agreement: Dice between the old and the new answer below which an old structure that no validation case
+            shows counts as fallen.
+        images_compared: images, at most, on which old and new answers are compared, of each kind.
+    """
+
+    budget_seconds: float | None = Field(default=600.0, gt=0)
+    iterations: int = Field(default=100_000, ge=1)
+    patches_per_step: int = Field(default=2, ge=1)
+    patch_voxels: int = Field(default=150_000, ge=4096)
+    learning_rate: float = Field(default=3e-4, gt=0)
+    weight_decay: float = Field(default=1e-2, ge=0)
+    warmup: int = Field(default=20, ge=0)
+    average: float = Field(default=0.99, ge=0, lt=1)
+    sources: dict[str, SourceSettings] = Field(default_factory=dict)
+    loss: LossSettings = LossSettings(entropy=0.1)
+    augmentation: AugmentationSettings = AugmentationSettings()
+    distillation: DistillationSettings = DistillationSettings()
+    unannotated: float = Field(default=0.5, ge=0, lt=1)
+    margin: float = Field(default=2.0, ge=0)
+    least_agreement: float = Field(default=0.8, ge=0, le=1)
+    images_compared: int = Field(default=12, ge=1)
+    seed: int = Field(default=0, ge=0)
+    checkpoint_minutes: float = Field(default=1.0, ge=0)
+    precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"
+    compile: bool = False
+
+    def training(self, backbone: BackboneSettings, dimension: int, temperature: float) -> TrainingSettings:
+        """The same as settings of a training of a model's network; nothing is validated on the way."""
+        shared = self.model_dump(exclude={"margin", "least_agreement", "images_compared"})
+        shared["loss"]["temperature"] = temperature
+        return TrainingSettings.model_validate(
+            {**shared, "backbone": backbone, "dimension": dimension, "validation_cases": 0}
+        )
+
+
+Kind = TypeVar("Kind", TrainingSettings, UpdateSettings)
+
+
+def read_settings(path: str | Path | None, kind: type[Kind] = TrainingSettings) -> Kind:
     """Read settings from a JSON file; None gives the defaults.
+
+    Args:
+        kind: of a training, or of an update.
 
     Raises:
         UserError: the file cannot be read, or a setting in it is unknown or out of range.
     """
     if path is None:
-        return TrainingSettings()
+        return kind()
     try:
-        return TrainingSettings.model_validate(json.loads(Path(path).read_text(encoding="utf-8")))
+        return kind.model_validate(json.loads(Path(path).read_text(encoding="utf-8")))
     except OSError as error:
         raise UserError(f"The settings {path} cannot be read: {error.strerror}.") from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:

@@ -1,4 +1,4 @@
-"""The first stage: one network, trained on all sources at once, each annotating only some structures."""
+"""Training: one network, on all sources at once, each annotating only some structures; from nothing or as an update."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -23,24 +22,23 @@ import torch
 from torch.utils.data import DataLoader
 
 from . import __version__
-from .cases import Case, CaseList, structures_of
+from .cases import Case, CaseList
 from .checkpoint import TrainingState, load_checkpoint, read_record, save_checkpoint
 from .errors import Cancelled, UserError
 from .evaluation import evaluate_cases, summarize
-from .losses import Annotation, LossTerms, first_stage_loss
+from .hierarchy import overlap_matrix
+from .lesson import FirstLesson, IncrementalLesson, Lesson
+from .losses import Annotation, LossTerms
 from .model import Manifest, Model, SourceRecord, save_model
 from .model_card import write_card
 from .network import PrototypeNetwork, load_weights, weights_of
 from .patches import Patch, PatchSequence
 from .pieces import of_one_piece
-from .planning import plan_protocols
-from .precision import choose_device, choose_precision, keep_freed_memory
+from .planning import TrainingPlan
+from .precision import autocast, choose_device, choose_precision, keep_freed_memory
 from .prepared import CaseCache
 from .progress import Progress, advance, silent
-from .protocols import Protocol
-from .prototypes import PrototypeBank
 from .segmenter import Segmenter
-from .settings import TrainingSettings
 from .structures import Vocabulary
 from .training_log import TrainingLog
 
@@ -49,87 +47,6 @@ GRADIENT_LIMIT = 12.0
 SKIPS_ALLOWED = 10
 CASES_LOOKED_AT = 100
 """Annotations of a source that decide which of its structures are of one piece."""
-
-
-@dataclass(frozen=True)
-class TrainingPlan:
-    """A TrainingPlan holds all that is decided before the first step.
-
-    Attributes:
-        lists: the sources.
-        settings: as given.
-        bank: prototypes of the background and of every structure.
-        protocols: by source.
-        name, licence: of the model.
-        initial: a trained model of the same structures to start from; None starts from fresh weights.
-    """
-
-    lists: tuple[CaseList, ...]
-    settings: TrainingSettings
-    bank: PrototypeBank
-    protocols: dict[str, Protocol]
-    name: str
-    licence: str
-    initial: Model | None = None
-
-
-def plan_training(
-    lists: Sequence[CaseList],
-    settings: TrainingSettings,
-    *,
-    name: str = "model",
-    licence: str = "not stated",
-    embeddings: dict[str, tuple[np.ndarray, str]] | None = None,
-    initial: Model | None = None,
-    vocabulary: Vocabulary | None = None,
-) -> TrainingPlan:
-    """Decide prototypes and protocols.
-
-    Args:
-        embeddings: structure -> (text vector, prompt); a structure without one gets a code direction.
-
-    Raises:
-        UserError: the case lists and settings do not fit each other, or there are more structures than dimensions.
-    """
-    _check_fields_of_view(settings, vocabulary or Vocabulary.load())
-    bank = PrototypeBank.start(settings.dimension, settings.seed)
-    for structure in structures_of(lists):
-        vector, prompt = (embeddings or {}).get(structure, (None, None))
-        bank = bank.append(structure, vector, prompt)
-    if initial is not None:
-        _check_initial(initial, bank, settings)
-        bank = initial.bank
-    backbone = settings.backbone
-    stride = PrototypeNetwork(backbone.name, backbone.features, settings.dimension, **backbone.options).stride
-    protocols = plan_protocols(lists, settings, stride)
-    return TrainingPlan(tuple(lists), settings, bank, protocols, name, licence, initial)
-
-
-def _check_initial(initial: Model, bank: PrototypeBank, settings: TrainingSettings) -> None:
-    """Weights mean nothing without the prototypes that they were trained towards."""
-    manifest = initial.manifest
-    if initial.bank.names != bank.names:
-        raise UserError(
-            f"The model '{manifest.name}' knows {', '.join(initial.bank.names[1:])}, the case lists "
-            f"{', '.join(bank.names[1:])}; a training can start from a model of the same structures only."
-        )
-    if (manifest.backbone, manifest.dimension) != (settings.backbone, settings.dimension):
-        raise UserError(
-            f"The model '{manifest.name}' has another network than the settings ask for; give the settings its "
-            f"backbone ({manifest.backbone.model_dump_json()}) and dimension ({manifest.dimension})."
-        )
-
-
-def _check_fields_of_view(settings: TrainingSettings, vocabulary: Vocabulary) -> None:
-    """A region that does not exist would silently declare all structures of the meant one to be absent."""
-    regions = dict.fromkeys(structure.region for structure in vocabulary)
-    for source, said in settings.sources.items():
-        unknown = [region for region in said.field_of_view or () if region not in regions]
-        if unknown:
-            raise UserError(
-                f"The field of view of the source '{source}' names the region '{unknown[0]}', which the vocabulary "
-                f"does not have; its regions are {', '.join(regions)}."
-            )
 
 
 class Trainer:
@@ -172,10 +89,13 @@ class Trainer:
                 f"{settings.patches_per_step} patches a step cannot be shared among {self.fabric.world_size} "
                 "processes; set patches_per_step to a multiple of their number."
             )
-        self.cases = tuple(case for each in plan.lists for case in each.of("training"))
+        self.budget = settings.budget_seconds
+        if self.budget is not None and self.fabric.world_size > 1:
+            self.budget = self.fabric.broadcast(self.budget)
+        self.cases = (*(case for each in plan.lists for case in each.of("training")), *plan.unannotated)
         self.patches = self._patches(progress)
-        self.annotations = self._annotations()
         self.state, self.network = self._state()
+        self.lesson = self._lesson()
         self.step, self.validated, self.best, self.seconds = 0, 0, -math.inf, 0.0
         self._skipped = 0
         self._resume()
@@ -199,21 +119,21 @@ class Trainer:
             if self._owes_validation:  # a training that was interrupted before it
                 self._validate(log)
             last = min(settings.iterations, until or settings.iterations)
-            while self.step < last:
+            while self.step < last and not self._budget_is_spent:
                 patches = [next(loader) for _ in range(self._patches_here)]
                 with _uninterrupted():
                     terms = self.take_step(patches)
                     self.step += 1
-                    self.seconds = before + time.monotonic() - started
+                    self.seconds = self._agreed(before + time.monotonic() - started)
                     if log:
                         log.step(self.step, terms, self._rate(self.step - 1), self.seconds)
                 if log:
-                    left = (time.monotonic() - started) / (self.step - first) * (last - self.step)
-                    message = f"loss {log.average:.3f}, {_duration(left)} left"
-                    advance(progress, self.step, last, message)
+                    whole, left = self._foreseen((self.seconds - before) / (self.step - first), last)
+                    advance(progress, self.step, whole, f"loss {log.average:.3f}, {_duration(left)} left")
                 if self._owes_validation:
                     self._validate(log)
-                if self.step == last or time.monotonic() - saved > 60 * settings.checkpoint_minutes:
+                due = time.monotonic() - saved > 60 * settings.checkpoint_minutes
+                if self.step == last or self._budget_is_spent or due:
                     self._checkpoint()
                     saved = time.monotonic()
         except (Cancelled, KeyboardInterrupt):
@@ -255,16 +175,23 @@ class Trainer:
         return mean.over(len(patches))
 
     def loss(self, patch: Patch) -> LossTerms:
-        """The first stage's loss of one patch."""
-        device = self.fabric.device
-        image = patch.image[None].to(device).contiguous(memory_format=torch.channels_last_3d)
-        features = self.network(image)[0]
-        similarities = self.state.network.cosine().similarities(features.flatten(0, 2), self._prototypes)
-        annotation = self.annotations[self.cases[patch.case].source, self.cases[patch.case].annotated]
-        return first_stage_loss(similarities, patch.labels.flatten().to(device), annotation, self.plan.settings.loss)
+        """The lesson's loss of one patch."""
+        image = patch.image[None].to(self.fabric.device).contiguous(memory_format=torch.channels_last_3d)
+        features = self.network(image)[0].flatten(0, 2)
+        return self.lesson(image, features, self.state.network.cosine(), patch)
 
     @cached_property
     def _one_piece(self) -> tuple[str, ...]:
+        """The structures that are one piece in every annotation, those included that an update's model learned from."""
+        drawn = self._drawn_in_one_piece()
+        if not self.plan.teaches:
+            return drawn
+        here = {name for case in self.cases for name in case.annotated}
+        before = self.plan.initial.manifest
+        still = [name for name in before.one_piece if name in drawn or name not in here]
+        return (*still, *(name for name in drawn if name not in before.structures))
+
+    def _drawn_in_one_piece(self) -> tuple[str, ...]:
         by_source: dict[str, list[int]] = {}
         for index, case in enumerate(self.cases):
             by_source.setdefault(case.source, []).append(index)
@@ -277,7 +204,7 @@ class Trainer:
 
     def _patches(self, progress: Progress) -> PatchSequence:
         plan = self.plan
-        protocols = [plan.protocols[case.source] for case in self.cases]
+        protocols = [plan.protocol_of(case) for case in self.cases]
         cache = CaseCache(self.folder / "cache", plan.bank.names)
         # One process prepares, so that no two write the same files; the others then find them ready.
         if self.fabric.is_global_zero:
@@ -286,12 +213,20 @@ class Trainer:
         prepared = cache.prepare(self.cases, protocols)
         return PatchSequence(self.cases, prepared, protocols, plan.bank.names, plan.settings, self.vocabulary)
 
-    def _annotations(self) -> dict[tuple[str, tuple[str, ...]], Annotation]:
-        """By source and what is annotated, which may differ from case to case."""
-        return {
-            (case.source, case.annotated): self._annotation(case).to(self.fabric.device)
+    def _lesson(self) -> Lesson:
+        plan, device = self.plan, self.fabric.device
+        said = {
+            (case.source, case.annotated): self._annotation(case).to(device)
             for case in {(c.source, c.annotated): c for c in self.cases}.values()
         }
+        first = FirstLesson(self.cases, said, self._prototypes, plan.settings.loss)
+        if not plan.teaches:
+            return first
+        teacher = plan.initial.network.to(device, memory_format=torch.channels_last_3d)
+        overlaps = torch.tensor(overlap_matrix(plan.bank.names, self.vocabulary), device=device)
+        known = len(plan.initial.bank)
+        precision = autocast(device, self.precision)
+        return IncrementalLesson(first, teacher, known, overlaps, plan.settings.distillation, precision)
 
     def _annotation(self, case: Case) -> Annotation:
         source = self.plan.settings.sources.get(case.source)
@@ -343,10 +278,14 @@ class Trainer:
 
     def _fingerprint(self) -> dict[str, Any]:
         """What must be the same for a training to be resumed."""
-        return {
-            "training": self.plan.settings.model_dump(mode="json", exclude=_FREE_TO_CHANGE),
-            "sources": [[each.source, len(each.of("training")), list(each.structures)] for each in self.plan.lists],
+        plan = self.plan
+        same = {
+            "training": plan.settings.model_dump(mode="json", exclude=_FREE_TO_CHANGE),
+            "sources": [[each.source, len(each.of("training")), list(each.structures)] for each in plan.lists],
         }
+        if plan.teaches:
+            same |= {"teacher": plan.initial.manifest.weights_sha256, "unannotated": len(plan.unannotated)}
+        return same
 
     def _checksum_of_prototypes(self) -> str:
         """What the network was aimed at; the same structures have other prototypes with and without texts."""
@@ -368,12 +307,31 @@ class Trainer:
         )
 
     def _rate(self, step: int) -> float:
-        """The learning rate: a linear rise, then half a cosine down to a hundredth."""
+        """The learning rate: a linear rise, then half a cosine down to a hundredth, by steps or by the time budget."""
         settings = self.plan.settings
         if step < settings.warmup:
             return settings.learning_rate * (step + 1) / settings.warmup
         along = (step - settings.warmup) / max(1, settings.iterations - settings.warmup)
-        return settings.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * along)))
+        if self.budget is not None:
+            along = max(along, self.seconds / self.budget)
+        return settings.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, along))))
+
+    @property
+    def _budget_is_spent(self) -> bool:
+        return self.budget is not None and self.seconds >= self.budget
+
+    def _agreed(self, seconds: float) -> float:
+        """The time trained as the first process has it: all must stop at the same step."""
+        if self.budget is None or self.fabric.world_size == 1:
+            return seconds
+        return self.fabric.broadcast(seconds)
+
+    def _foreseen(self, pace: float, last: int) -> tuple[int, float]:
+        """(the step that the training will end at, the seconds until then) at `pace` seconds a step."""
+        steps = last - self.step
+        if self.budget is not None:
+            steps = min(steps, max(0, math.ceil((self.budget - self.seconds) / max(pace, 1e-6))))
+        return self.step + steps, steps * pace
 
     @torch.no_grad()
     def _average(self) -> None:
@@ -385,7 +343,8 @@ class Trainer:
     @property
     def _owes_validation(self) -> bool:
         settings = self.plan.settings
-        due = self.step % settings.validate_every == 0 or self.step == settings.iterations
+        ended = self.step == settings.iterations or self._budget_is_spent
+        due = self.step % settings.validate_every == 0 or ended
         return due and self.step > self.validated
 
     def _validate(self, log: TrainingLog | None) -> None:
@@ -398,7 +357,7 @@ class Trainer:
         cases = [case for each in self.plan.lists for case in each.of("validation")[:count]]
         if not cases:
             return
-        segmenter = Segmenter(self._model(), device=self.fabric.device.type, vocabulary=self.vocabulary)
+        segmenter = Segmenter(self.model(), device=self.fabric.device.type, vocabulary=self.vocabulary)
         summary = summarize(evaluate_cases(segmenter, cases, distances=False))
         log.validation(self.step, summary)
         score = float(np.mean([row["dice"] for row in summary["sources"].values()]))
@@ -406,7 +365,8 @@ class Trainer:
             self.best = score
             self._save("best")
 
-    def _model(self) -> Model:
+    def model(self) -> Model:
+        """What was learned so far: the running average of the weights."""
         return Model(copy.deepcopy(self.state.averaged).eval(), self.plan.bank, self._manifest())
 
     def _manifest(self) -> Manifest:
@@ -414,7 +374,8 @@ class Trainer:
         record = plan.bank.to_dict()
         return Manifest(
             name=plan.name,
-            version="1",
+            version=plan.version,
+            parent=plan.parent,
             created=datetime.date.today().isoformat(),
             licence=plan.licence,
             prototypes=tuple(record["entries"]),
@@ -422,19 +383,9 @@ class Trainer:
             backbone=plan.settings.backbone,
             dimension=plan.settings.dimension,
             temperature=plan.settings.loss.temperature,
-            protocols=tuple(dict.fromkeys(plan.protocols.values())),
+            protocols=plan.all_protocols,
             one_piece=self._one_piece,
-            sources=tuple(
-                SourceRecord(
-                    name=each.source,
-                    modality=each.modality,
-                    licence=each.licence,
-                    structures=each.structures,
-                    training_cases=len(each.of("training")),
-                    validation_cases=len(each.of("validation")),
-                )
-                for each in plan.lists
-            ),
+            sources=merged_sources(plan.initial.manifest.sources if plan.teaches else (), plan.lists),
             training={
                 "command": self.command,
                 "settings": plan.settings.model_dump(mode="json"),
@@ -452,7 +403,7 @@ class Trainer:
         )
 
     def _save(self, name: str) -> Manifest:
-        model = self._model()
+        model = self.model()
         if not self.fabric.is_global_zero:
             return model.manifest
         return save_model(model, self.folder / name, write_card(model.manifest))
@@ -471,7 +422,30 @@ class Trainer:
             self._save("last")
 
 
-_FREE_TO_CHANGE = {"validate_every", "validation_cases", "checkpoint_minutes", "compile", "precision"}
+_FREE_TO_CHANGE = {
+    "validate_every",
+    "validation_cases",
+    "checkpoint_minutes",
+    "compile",
+    "precision",
+    "budget_seconds",
+}
+
+
+def merged_sources(before: Sequence[SourceRecord], lists: Sequence[CaseList]) -> tuple[SourceRecord, ...]:
+    """What a model learned from, with what it learns from now; a source that comes again counts its cases together."""
+    records = {record.name: record for record in before}
+    for each in lists:
+        had = records.get(each.source)
+        records[each.source] = SourceRecord(
+            name=each.source,
+            modality=each.modality,
+            licence=each.licence,
+            structures=tuple(dict.fromkeys((*(had.structures if had else ()), *each.structures))),
+            training_cases=len(each.of("training")) + (had.training_cases if had else 0),
+            validation_cases=len(each.of("validation")) + (had.validation_cases if had else 0),
+        )
+    return tuple(records.values())
 
 
 def _launch(device: torch.device, precision: str):

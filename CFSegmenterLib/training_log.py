@@ -11,6 +11,18 @@ from typing import Any
 
 from .losses import LossTerms
 
+LOG = "log.csv"
+
+TERMS = {
+    "loss": "total",
+    "focal": "focal",
+    "dice": "dice",
+    "entropy": "entropy",
+    "answers": "answers",
+    "features": "features",
+}
+"""Column of the log -> field of LossTerms."""
+
 
 @dataclass
 class TrainingLog:
@@ -28,8 +40,7 @@ class TrainingLog:
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        columns = ("step", "loss", "focal", "dice", "entropy", "learning_rate", "seconds")
-        self._steps = CsvTable(self.folder / "log.csv", columns, self.resumed_at)
+        self._steps = CsvTable(self.folder / LOG, ("step", *TERMS, "learning_rate", "seconds"), self.resumed_at)
         columns = ("step", "source", "structure", "dice")
         self._validations = CsvTable(self.folder / "validation.csv", columns, self.resumed_at)
         try:
@@ -41,12 +52,7 @@ class TrainingLog:
 
     def step(self, step: int, terms: LossTerms, rate: float, seconds: float) -> None:
         """One step's loss terms, learning rate and seconds since the start."""
-        values = {
-            "loss": float(terms.total),
-            "focal": float(terms.focal),
-            "dice": float(terms.dice),
-            "entropy": float(terms.entropy),
-        }
+        values = {name: float(getattr(terms, field)) for name, field in TERMS.items()}
         self.average = values["loss"] if math.isnan(self.average) else 0.98 * self.average + 0.02 * values["loss"]
         numbers = [f"{v:.5g}" for v in (*values.values(), rate)]
         self._steps.row([step, *numbers, f"{seconds:.1f}"])

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import typer
 
 from .. import __version__
-from . import demo, evaluate, models, phantom, segment, similarity, structures, train, worker
+from . import cases, demo, evaluate, models, phantom, segment, similarity, store, structures, train, update, worker
 from .sentences import SentenceGroup
 
 app = typer.Typer(
@@ -44,8 +44,12 @@ def _root(
 app.command("segment")(segment.segment)
 app.command("similarity")(similarity.similarity)
 app.command("structures")(structures.structures)
+for decision in (store.versions, store.accept, store.reject, store.rollback, store.compare):
+    models.app.command(decision.__name__)(decision)
 app.add_typer(models.app, name="models")
 app.command("train")(train.train)
+app.command("update")(update.update)
+app.add_typer(cases.app, name="cases")
 app.command("evaluate")(evaluate.evaluate)
 app.command("phantom")(phantom.phantom)
 app.command("demo")(demo.demo)

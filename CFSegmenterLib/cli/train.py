@@ -70,7 +70,8 @@ def train(
 
     from ..catalogue import find_model
     from ..model import load_model
-    from ..training import Trainer, plan_training
+    from ..planning import plan_training
+    from ..training import Trainer
 
     start = None if initial is None else load_model(find_model(initial))
     plan = plan_training(lists, chosen, name=name, licence=licence, embeddings=embeddings, initial=start)

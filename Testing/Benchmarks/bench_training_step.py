@@ -24,9 +24,10 @@ from torch import nn
 
 from CFSegmenterLib.cases import read_case_lists
 from CFSegmenterLib.patches import Patch
+from CFSegmenterLib.planning import plan_training
 from CFSegmenterLib.precision import autocast, choose_precision, keep_freed_memory
 from CFSegmenterLib.settings import BackboneSettings, SourceSettings, TrainingSettings
-from CFSegmenterLib.training import Trainer, plan_training
+from CFSegmenterLib.training import Trainer
 from Testing.Benchmarks.bench_encoding import FEW, MANY, Scene, SoftmaxNetwork, a_model
 from Testing.Benchmarks.measure import (
     RESULTS,

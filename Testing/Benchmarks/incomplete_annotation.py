@@ -24,10 +24,11 @@ import typer
 
 from CFSegmenterLib.cases import Case, CaseList, read_case_lists
 from CFSegmenterLib.evaluation import evaluate_cases, summarize
+from CFSegmenterLib.planning import plan_training
 from CFSegmenterLib.progress import Progress, silent
 from CFSegmenterLib.segmenter import Segmenter
 from CFSegmenterLib.settings import BackboneSettings, LossSettings, SourceSettings, TrainingSettings
-from CFSegmenterLib.training import Trainer, plan_training
+from CFSegmenterLib.training import Trainer
 from Testing.Benchmarks.measure import RESULTS, environment, markdown_table, write_json, write_table
 
 SOURCE = "msd_hippocampus"

@@ -79,8 +79,9 @@ def train_small(case_list: Path, folder: Path, **changes) -> Path:
         changes: settings other than those of `TINY_SETTINGS`.
     """
     from CFSegmenterLib.cases import read_case_lists
+    from CFSegmenterLib.planning import plan_training
     from CFSegmenterLib.settings import TrainingSettings
-    from CFSegmenterLib.training import Trainer, plan_training
+    from CFSegmenterLib.training import Trainer
 
     settings = TrainingSettings.model_validate({**TINY_SETTINGS, **changes})
     plan = plan_training(read_case_lists([case_list]), settings, name="tiny", licence="CC0 (drawn by this project)")

@@ -26,9 +26,10 @@ from CFSegmenterLib.errors import Cancelled, UserError
 from CFSegmenterLib.model import load_model, read_manifest
 from CFSegmenterLib.network import PrototypeNetwork, weights_of
 from CFSegmenterLib.patches import Patch
+from CFSegmenterLib.planning import plan_training
 from CFSegmenterLib.precision import choose_precision
 from CFSegmenterLib.settings import TrainingSettings
-from CFSegmenterLib.training import CHECKPOINT, GRADIENT_LIMIT, SKIPS_ALLOWED, Trainer, plan_training
+from CFSegmenterLib.training import CHECKPOINT, GRADIENT_LIMIT, SKIPS_ALLOWED, Trainer
 from CFSegmenterLib.training_log import TrainingLog
 
 PATIENT = "Jane_Doe"
@@ -523,9 +524,9 @@ def test_each_source_and_each_case_has_the_annotation_that_it_declares(tmp_path)
     assert names == ("background", "liver", "spleen", "hippocampus", "liver tumor")
 
     def denied(*key) -> set[str]:
-        return {n for n, free in zip(names, trainer.annotations[key].ambiguous.tolist(), strict=True) if not free}
+        return {n for n, free in zip(names, trainer.lesson.said[key].ambiguous.tolist(), strict=True) if not free}
 
-    assert set(trainer.annotations) == {
+    assert set(trainer.lesson.said) == {
         ("organs", ("liver",)), ("organs", ("liver", "spleen")), ("brain", ("hippocampus",)),
     }  # fmt: skip
     # Within the liver lies its tumor; of the brain a source without a field of view knows nothing.

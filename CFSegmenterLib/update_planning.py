@@ -1,0 +1,156 @@
+"""Planning an update: the grown bank, and how the new cases are read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from .cases import Case, CaseList, structures_of
+from .errors import UserError
+from .files.reading import read_volume
+from .model import Model
+from .planning import TrainingPlan, geometry_of, plan_protocols
+from .progress import Progress, advance, silent
+from .protocols import Protocol, choose_protocol, matches
+from .settings import TrainingSettings, UpdateSettings
+
+FAR = float(np.log(2))
+"""A scan this unlike all protocols (a factor of 2 in spacing and size, on the mean) gets a protocol of its own."""
+
+UNANNOTATED = "unannotated"
+"""The source of images that only remind."""
+
+IMAGE_ENDINGS = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
+
+
+def plan_update(
+    model: Model,
+    lists: Sequence[CaseList],
+    settings: UpdateSettings,
+    *,
+    unannotated: Sequence[Case] = (),
+    embeddings: Mapping[str, tuple[np.ndarray, str]] | None = None,
+    version: str = "",
+    parent: str = "",
+    licence: str | None = None,
+    progress: Progress = silent,
+) -> TrainingPlan:
+    """Decide what an update trains: the model's own prototypes, then one for each new structure.
+
+    Args:
+        unannotated: images to be reminded on (see `images_in`).
+        embeddings: new structure -> (text vector, prompt); one without gets a code direction.
+        version, parent: of the model that will be made.
+        licence: of its weights; None keeps the model's.
+
+    Raises:
+        UserError: the lists hold no training case, or the model has no room for another structure.
+        Cancelled: as `progress` asked.
+    """
+    bank = model.bank
+    for structure in structures_of(lists):
+        if structure not in bank:
+            vector, prompt = (embeddings or {}).get(structure, (None, None))
+            bank = bank.append(structure, vector, prompt)
+    manifest = model.manifest
+    training = settings.training(manifest.backbone, manifest.dimension, manifest.temperature)
+    lists = tuple(each for each in lists if each.of("training"))
+    if not any(case.annotated for each in lists for case in each.of("training")):
+        raise UserError("No training case annotates a structure, so there is nothing to learn; add annotated cases.")
+    protocols, by_case = _protocols(model, lists, training, progress)
+    by_case |= {case.image: _nearest(manifest.protocols, case) for case in unannotated}
+    readable = {case.image for case in unannotated if by_case[case.image] is not None}
+    return TrainingPlan(
+        lists=lists,
+        settings=training,
+        bank=bank,
+        protocols=protocols,
+        name=manifest.name,
+        licence=licence or manifest.licence,
+        initial=model,
+        teaches=True,
+        unannotated=tuple(case for case in unannotated if case.image in readable),
+        by_case={image: protocol for image, protocol in by_case.items() if protocol is not None},
+        version=version,
+        parent=parent,
+    )
+
+
+def images_in(folder: str | Path) -> tuple[Case, ...]:
+    """The images in a folder of unannotated ones: image files, and folders of a DICOM series.
+
+    Raises:
+        UserError: there is no such folder, or nothing in it is an image.
+    """
+    folder = Path(folder)
+    try:
+        found = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    except OSError as error:
+        raise UserError(
+            f"The folder of unannotated images {folder} cannot be read ({error.strerror}); name a folder that holds "
+            "image files."
+        ) from error
+    images = [p for p in found if p.is_dir() or p.name.lower().endswith(IMAGE_ENDINGS)]
+    if not images:
+        raise UserError(f"The folder {folder} holds no image; put NIfTI, NRRD or MHA files or DICOM folders into it.")
+    return tuple(
+        Case(image, None, UNANNOTATED, "", str(number), "training", {}, ()) for number, image in enumerate(images)
+    )
+
+
+def _protocols(
+    model: Model, lists: Sequence[CaseList], settings: TrainingSettings, progress: Progress
+) -> tuple[dict[str, Protocol], dict[Path, Protocol]]:
+    """(source -> protocol, image -> protocol): those of the model where a scan is like them, new ones elsewhere."""
+    known = model.manifest.protocols
+    by_case: dict[Path, Protocol] = {}
+    unlike: list[CaseList] = []
+    total = sum(len(each.cases) for each in lists)
+    looked_at = 0
+    for each in lists:
+        left = []
+        for case in each.cases:
+            advance(progress, looked_at, total, f"looking at case {looked_at + 1} of {total}")
+            looked_at += 1
+            found = _fitting(known, case)
+            if found is None:
+                left.append(case)
+            else:
+                by_case[case.image] = found
+        if any(case.split == "training" for case in left):
+            unlike.append(replace(each, cases=tuple(left)))
+    stride = model.network.stride
+    wanted = settings.model_copy(
+        update={"sources": {n: s for n, s in settings.sources.items() if n in {e.source for e in unlike}}}
+    )
+    new = plan_protocols(unlike, wanted, stride) if unlike else {}
+    taken = {protocol.name for protocol in known}
+    return {source: _renamed(protocol, taken) for source, protocol in new.items()}, by_case
+
+
+def _fitting(known: Sequence[Protocol], case: Case) -> Protocol | None:
+    """The model's protocol that reads scans like this one; None where all are too unlike it."""
+    spacing, shape = geometry_of(case.image)
+    fitting = [p for p in known if matches(p.modality, case.modality)]
+    nearest = min(fitting, key=lambda p: p.distance(spacing, spacing * shape), default=None)
+    return nearest if nearest is not None and nearest.distance(spacing, spacing * shape) < FAR else None
+
+
+def _nearest(known: Sequence[Protocol], case: Case) -> Protocol | None:
+    """The protocol that the model would read an image with; None where it would refuse."""
+    try:
+        return choose_protocol(known, read_volume(case.image))
+    except UserError:
+        return None
+
+
+def _renamed(protocol: Protocol, taken: set[str]) -> Protocol:
+    """A new protocol must not have the name of another: it is asked for by name."""
+    name, number = protocol.name, 2
+    while name in taken:
+        name = f"{protocol.name} {number}"
+        number += 1
+    return protocol.model_copy(update={"name": name})
