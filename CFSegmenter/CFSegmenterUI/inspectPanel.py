@@ -152,7 +152,7 @@ class InspectPanel(VTKObservationMixin):
         chosen = self._node.outputSegmentation
         segmentation = chosen or segmentations.newSegmentation(self._scene, self._volume)
         try:
-            self._session.segmentAtThreshold(self._shown, self._volume, segmentation, threshold, name, self._options())
+            self._session.segmentAtThreshold(self._shown, self._volume, segmentation, threshold, name)
         except UserError as error:
             if chosen is None:
                 self._scene.RemoveNode(segmentation)

@@ -12,7 +12,8 @@ from slicer.i18n import tr as _
 
 from CFSegmenterLib.structures import Vocabulary
 
-from . import subjectHierarchy
+from . import provenance, subjectHierarchy
+from .provenance import Provenance
 
 KIND, TITLE, CLASSES = "CFSegmenter.MapKind", "CFSegmenter.MapTitle", "CFSegmenter.Classes"
 VOLUME_ROLE = "CFSegmenter.Volume"
@@ -32,13 +33,16 @@ SCALES = {
 """Kind of map -> (value, red, green, blue), from the least value shown to the greatest."""
 
 
-def writeMap(volumeNode: Any, array: np.ndarray, title: str, kind: str, colors: Any = None) -> Any:
+def writeMap(
+    volumeNode: Any, array: np.ndarray, title: str, kind: str, colors: Any = None, made: Provenance | None = None
+) -> Any:
     """Show an array as a map of the volume, in the place of one of the same title and kind.
 
     Args:
         array: (I, J, K) on the volume's grid.
         kind: "similarity" (-1 to 1), "margin" (0 to 1) or "best" (whole numbers).
         colors: the color node of a "best" map, see `classColors`.
+        made: what made it; None is nobody that one would want to know.
 
     Returns:
         A scalar volume node of float32, for "best" a label map node of int16.
@@ -55,6 +59,7 @@ def writeMap(volumeNode: Any, array: np.ndarray, title: str, kind: str, colors: 
         if node.GetDisplayNode() is None:
             node.CreateDefaultDisplayNodes()
         _color(node, kind, colors)
+        provenance.writeOn(node, made or Provenance("", "", ""))
     return node
 
 

@@ -96,40 +96,47 @@ class ModelsPanel:
         folder = self._chooseFolder()
         if not folder:
             return
+        isNew = folder not in self._folders.paths
+
+        def broken(text: str = "") -> None:
+            if isNew:
+                self._folders.remove(folder)
+            self.showProblem(text)
+
         self._folders.add(folder)
-        self._refresh().atEnd(lambda: self._showImported(folder))
+        self.showProblem(_("Looking for models..."))
+        self._session.refreshModels(broken, done=lambda models: self._showImported(folder), cancelled=broken)
 
     def _onOpen(self) -> None:
         self._openFolder(self._selected().folder)
 
     def _onRefresh(self) -> None:
-        self._refresh()
-
-    def _refresh(self) -> Any:
         self.showProblem(_("Looking for models..."))
-        return self._session.refreshModels(self.showProblem)
+        self._session.refreshModels(self.showProblem, cancelled=lambda: self.showProblem(""))
 
     # What is shown
 
     def _onSession(self, topic: str) -> None:
         if topic == "models":
-            self.showProblem("")
+            self.showProblem("\n".join(self._session.damaged.values()))
             self._list()
 
     def _showImported(self, folder: str) -> None:
         """Select the first model of the folder, and say which there are; a folder without one is forgotten again."""
-        inside = [model for model in self._models if Path(folder) in (Path(model.folder), *Path(model.folder).parents)]
+        def isInside(modelFolder: str) -> bool:
+            return Path(folder) in (Path(modelFolder), *Path(modelFolder).parents)
+
+        inside = [model for model in self._models if isInside(model.folder)]
+        damaged = [why for modelFolder, why in self._session.damaged.items() if isInside(modelFolder)]
         if not inside:
             self._folders.remove(folder)
-            self.showProblem(
-                _("{folder} holds no model; choose a folder with manifest.json in it, or one above it.").format(
-                    folder=folder
-                )
-            )
+            said = _("{folder} holds no model; choose a folder with manifest.json in it, or one above it.")
+            self.showProblem("\n".join(damaged) or said.format(folder=folder))
             return
         self._select(inside[0])
         names = ", ".join(model.title for model in inside)
-        self.showProblem(_("Imported: {names}. Press Use to work with it.").format(names=names))
+        imported = _("Imported: {names}. Press Use to work with it.").format(names=names)
+        self.showProblem("\n".join([imported, *damaged]))
 
     def _list(self) -> None:
         """All models anew; the one that was selected stays selected, at first the active one is."""

@@ -6,7 +6,6 @@ import colorsys
 import re
 import zlib
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,22 +16,13 @@ from slicer.i18n import tr as _
 from CFSegmenterLib.errors import UserError
 from CFSegmenterLib.structures import Vocabulary
 
-from . import compat, labelmaps, subjectHierarchy
+from . import compat, labelmaps, provenance, subjectHierarchy
+from .provenance import Provenance
 from .terminology import entryOf
 from .volumes import ijkToRas
 
-TAG = "CFSegmenter."
-STRUCTURE_TAG = TAG + "Structure"
-"""What makes a segment one of ours. Without it, it is the user's."""
-
-
-@dataclass(frozen=True)
-class Provenance:
-    """What made a segment: a model's name and version, and an ISO date."""
-
-    model: str
-    version: str
-    date: str
+STRUCTURE_TAG, PROMPT_TAG = provenance.PREFIX + "Structure", provenance.PREFIX + "Prompt"
+"""The first makes a segment one of ours: without it, it is the user's. The second says what was asked for."""
 
 
 def segmentIdOf(structure: str) -> str:
@@ -65,7 +55,7 @@ def writeSegments(
     segmentationNode: Any,
     volumeNode: Any,
     masks: Mapping[str, np.ndarray],
-    provenance: Provenance,
+    made: Provenance,
     vocabulary: Vocabulary,
     prompts: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
@@ -102,7 +92,7 @@ def writeSegments(
                     segmentation.RemoveSegment(replaced[structure])
                 continue
             segmentID = replaced.get(structure) or _addSegment(segmentation, structure, vocabulary)
-            _tag(segmentation.GetSegment(segmentID), structure, provenance, (prompts or {}).get(structure, structure))
+            _tag(segmentation.GetSegment(segmentID), structure, made, (prompts or {}).get(structure, structure))
             # In a whole layer of its own it is written without a look at any other segment.
             labels = mask[box].astype(np.uint8)
             _write(segmentationNode, segmentID, labelmaps.imageOf(labels, box, affine))
@@ -198,12 +188,12 @@ def _colorOf(name: str) -> tuple[float, float, float]:
     return colorsys.hsv_to_rgb(zlib.crc32(name.encode()) / 2**32, 0.6, 0.9)
 
 
-def _tag(segment: Any, structure: str, provenance: Provenance, prompt: str) -> None:
+def _tag(segment: Any, structure: str, made: Provenance, prompt: str) -> None:
     segment.SetTag(STRUCTURE_TAG, structure)
-    segment.SetTag(TAG + "Model", provenance.model)
-    segment.SetTag(TAG + "Version", provenance.version)
-    segment.SetTag(TAG + "Prompt", prompt)
-    segment.SetTag(TAG + "Date", provenance.date)
+    segment.SetTag(PROMPT_TAG, prompt)
+    segment.SetTag(provenance.MODEL, made.model)
+    segment.SetTag(provenance.VERSION, made.version)
+    segment.SetTag(provenance.DATE, made.date)
 
 
 def _tagOf(segment: Any, tag: str) -> str:

@@ -5,6 +5,7 @@ Nothing waits: every call returns a Task at once, and what it calls back is call
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import time
 from collections.abc import Callable, Sequence
@@ -18,9 +19,10 @@ from slicer.i18n import tr as _
 from CFSegmenterLib.errors import Cancelled, UserError
 from CFSegmenterLib.structures import Vocabulary
 
-from . import maps, segmentations, volumes
+from . import maps, provenance, segmentations, undo, volumes
 from .conversation import Conversation, RunOptions
 from .models import ModelInfo, modelInfo
+from .provenance import Provenance
 from .task import Task
 
 __all__ = ["Query", "RunOptions", "SegmentResult", "Session"]
@@ -59,6 +61,10 @@ class Session:
     """A Session speaks to one worker about the volumes of one scene, one task at a time.
 
     Topics that listeners hear of: "models", "busy", "encoded", "worker".
+
+    Attributes:
+        models: those that there are, as far as they can be read.
+        damaged: folder of a model that cannot be read -> a sentence that says why.
     """
 
     def __init__(
@@ -69,6 +75,7 @@ class Session:
         self.link = link
         self.vocabulary = vocabulary
         self.models: tuple[ModelInfo, ...] = ()
+        self.damaged: dict[str, str] = {}
         self._modelFolders = modelFolders
         self._listeners: list[Callable[[str], None]] = []
         self._talk = Conversation(scene, link, self.modelAt, self._tell)
@@ -93,14 +100,21 @@ class Session:
 
     # Models
 
-    def refreshModels(self, failed: Callable[[str], None] | None = None) -> Task:
-        """Ask the worker which models there are; listeners hear of "models"."""
-        task = Task(_("Looking for models"), None, failed)
+    def refreshModels(
+        self,
+        failed: Callable[[str], None] | None = None,
+        *,
+        done: Callable[[tuple[ModelInfo, ...]], None] | None = None,
+        cancelled: Callable[[], None] | None = None,
+    ) -> Task:
+        """Ask the worker which models there are; listeners hear of "models", and `damaged` says what was left out."""
+        task = Task(_("Looking for models"), done, failed, None, cancelled)
         found: dict[str, ModelInfo] = {}
+        damaged: dict[str, str] = {}
 
         def ask(remaining: Sequence[str | None]) -> None:
             if not remaining:
-                self.models = tuple(found.values())
+                self.models, self.damaged = tuple(found.values()), damaged
                 self._tell("models")
                 task.finish(self.models)
                 return
@@ -109,10 +123,14 @@ class Session:
             def heard(frame: Any) -> None:
                 for each in frame.message["models"]:
                     found.setdefault(each["folder"], modelInfo(each["folder"], each["manifest"], self.vocabulary))
+                damaged.update((each["folder"], each["message"]) for each in frame.message.get("damaged", ()))
                 ask(remaining[1:])
 
             refused = task.guarded(lambda text, gone: task.fail(text))
-            task.follow(self.link.request("models", message, done=task.guarded(heard), failed=refused))
+            request = self.link.request(
+                "models", message, done=task.guarded(heard), failed=refused, cancelled=task.giveUp
+            )
+            task.follow(request)
 
         ask(list(self._modelFolders()) or [None])
         return task
@@ -151,8 +169,9 @@ class Session:
             if node is None:
                 node = segmentations.newSegmentation(self.scene, volumeNode)
             self._talk.demand(node, _("segmentation"))
+            undo.saveForUndo(node)
             masks = {p["name"]: frame.arrays[f"layer{p['layer']}"] == p["value"] for p in frame.message["places"]}
-            segments = segmentations.writeSegments(node, volumeNode, masks, self._provenance(options), self.vocabulary)
+            segments = segmentations.writeSegments(node, volumeNode, masks, self._made(options), self.vocabulary)
             voxel = float(np.prod(volumeNode.GetSpacing())) / 1000
             counts = {name: int(np.count_nonzero(mask)) for name, mask in masks.items()}
             found = {name: identity for name, identity in segments.items() if counts[name]}
@@ -183,7 +202,7 @@ class Session:
         name = title or (structure.name if query else structure)
 
         def write(frame: Any, encoded: bool) -> None:
-            task.finish(maps.writeMap(volumeNode, frame.arrays["map"], name, "similarity"))
+            task.finish(maps.writeMap(volumeNode, frame.arrays["map"], name, "similarity", made=self._made(options)))
 
         arrays = structure.arrays if query else None
         self._talk.ask(task, volumeNode, options, "similarity", message, arrays, write)
@@ -194,7 +213,7 @@ class Session:
         task = Task(_("Margin map"), done, failed, progress, cancelled)
 
         def write(frame: Any, encoded: bool) -> None:
-            task.finish(maps.writeMap(volumeNode, frame.arrays["map"], _("margin"), "margin"))
+            task.finish(maps.writeMap(volumeNode, frame.arrays["map"], _("margin"), "margin", made=self._made(options)))
 
         self._talk.ask(task, volumeNode, options, "margin", {}, None, write)
         return task
@@ -206,7 +225,8 @@ class Session:
         def write(frame: Any, encoded: bool) -> None:
             names = frame.message["names"]
             colors = maps.classColors(self.scene, names, self.vocabulary)
-            task.finish(maps.writeMap(volumeNode, frame.arrays["map"], _("best class"), "best", colors))
+            made = self._made(options)
+            task.finish(maps.writeMap(volumeNode, frame.arrays["map"], _("best class"), "best", colors, made))
 
         self._talk.ask(task, volumeNode, options, "best", {}, None, write)
         return task
@@ -249,10 +269,23 @@ class Session:
         self._talk.ask(task, volumeNode, options, "prototype", {"name": name}, {"mask": mask}, hear)
         return task
 
+    def doubt(self, volumeNode: Any, options: RunOptions, *, done=None, failed=None, progress=None, cancelled=None):
+        """How sure the model is of a volume: `done` hears its mean margin, 0 to 1, where it sees more than background.
+        """
+        task = Task(_("Looking for doubt"), done, failed, progress, cancelled)
+
+        def hear(frame: Any, encoded: bool) -> None:
+            task.finish(float(frame.message["margin"]))
+
+        self._talk.ask(task, volumeNode, options, "doubt", {}, None, hear)
+        return task
+
     def segmentAtThreshold(
-        self, mapNode: Any, volumeNode: Any, segmentationNode: Any, threshold: float, name: str, options: RunOptions
+        self, mapNode: Any, volumeNode: Any, segmentationNode: Any, threshold: float, name: str
     ) -> str:
         """Write where a map is at least `threshold` as a segment called `name`; returns its ID.
+
+        Whichever model is active by now, the segment names the one that made the map.
 
         Raises:
             UserError: there is no such voxel, or the segmentation cannot take it.
@@ -263,8 +296,10 @@ class Session:
             said = _("No voxel is as similar as {threshold:.2f}; lower the threshold.")
             raise UserError(said.format(threshold=threshold))
         prompt = {name: maps.titleOf(mapNode)}
+        made = dataclasses.replace(provenance.readFrom(mapNode), date=_today())
+        undo.saveForUndo(segmentationNode)
         written = segmentations.writeSegments(
-            segmentationNode, volumeNode, {name: mask}, self._provenance(options), self.vocabulary, prompt
+            segmentationNode, volumeNode, {name: mask}, made, self.vocabulary, prompt
         )
         return written[name]
 
@@ -288,11 +323,18 @@ class Session:
         """Give up what is under way and end the worker; the next question starts it again."""
         self._talk.stop()
 
-    def _provenance(self, options: RunOptions) -> segmentations.Provenance:
+    def forget(self) -> None:
+        """Give up what is under way and let the worker forget all volumes, but not end."""
+        self._talk.forget()
+
+    def _made(self, options: RunOptions) -> Provenance:
         model = self.modelAt(options.model)
-        today = datetime.date.today().isoformat()
-        return segmentations.Provenance(model.name if model else "", model.version if model else "", today)
+        return Provenance(model.name if model else "", model.version if model else "", _today())
 
     def _tell(self, topic: str) -> None:
         for callback in list(self._listeners):
             callback(topic)
+
+
+def _today() -> str:
+    return datetime.date.today().isoformat()

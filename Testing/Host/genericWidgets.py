@@ -13,6 +13,7 @@ from PySide6 import QtCore, QtWidgets
 from PySide6.QtCore import Property, Signal
 
 from Testing.Host.nodeComboBox import qMRMLNodeComboBox
+from Testing.Host.segmentEditor import qMRMLSegmentEditorWidget
 from Testing.Host.segmentWidgets import qMRMLSegmentSelectorWidget
 from Testing.Host.widgetApi import argumentTypes, nameOf, qtClass, widgetApi
 from Testing.Host.widgets import (
@@ -28,6 +29,7 @@ LIVE = {
         ctkCollapsibleButton,
         ctkSliderWidget,
         qMRMLNodeComboBox,
+        qMRMLSegmentEditorWidget,
         qMRMLSegmentSelectorWidget,
         qMRMLWidget,
         qSlicerScriptedLoadableModuleWidget,

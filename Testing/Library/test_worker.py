@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -170,3 +171,14 @@ def test_output_that_is_no_frame_is_said_in_one_sentence():
     command = [sys.executable, "-c", "print('Welcome to gpu-box')"]
     with WorkerClient(command) as worker, pytest.raises(UserError, match=r"no answer of CFSegmenter.*Welcome to gpu"):
         worker.ask("hello", {"protocol": PROTOCOL})
+
+
+def test_a_damaged_model_is_left_out_and_named_and_hides_no_other(a_worker, a_model_folder, tmp_path):
+    shutil.copytree(a_model_folder, tmp_path / "good")
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "manifest.json").write_text('{"format": 1, ', encoding="utf-8")
+    said = a_worker.ask("models", {"folder": str(tmp_path)}).message
+    assert str(tmp_path / "good") in [model["folder"] for model in said["models"]]
+    (damaged,) = said["damaged"]
+    assert damaged["folder"] == str(tmp_path / "bad")
+    assert "not valid JSON" in damaged["message"]

@@ -7,7 +7,8 @@ import itertools
 import numpy as np
 import pytest
 import slicer
-from CFSegmenterUI import maps
+from CFSegmenterUI import maps, provenance
+from CFSegmenterUI.provenance import Provenance
 from CFSegmenterUI.volumes import ijkToRas
 
 from CFSegmenterLib.structures import Vocabulary
@@ -72,6 +73,15 @@ def test_a_map_of_the_same_title_and_kind_takes_the_place_of_the_old_one(scene):
     assert maps.mapsOf(volume) == [liver, spleen]
     assert [maps.titleOf(node) for node in maps.mapsOf(volume)] == ["liver", "spleen"]
     assert maps.kindOf(volume) is None
+
+
+def test_a_map_says_what_made_it_last_and_nothing_where_that_is_not_known(scene):
+    volume = addVolume(scene)
+    node = maps.writeMap(volume, VALUES, "liver", "similarity", made=Provenance("general", "1", "2026-11-25"))
+    assert provenance.readFrom(node) == Provenance("general", "1", "2026-11-25")
+    maps.writeMap(volume, VALUES, "liver", "similarity", made=Provenance("own", "7", "2026-11-26"))
+    assert provenance.readFrom(node) == Provenance("own", "7", "2026-11-26")
+    assert provenance.readFrom(volume) == Provenance("", "", "")
 
 
 def test_maps_lie_in_one_folder_beside_the_volume(scene):

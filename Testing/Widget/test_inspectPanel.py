@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import slicer
+import vtk
 from CFSegmenterUI import maps
 from CFSegmenterUI.inspectPanel import InspectPanel
 from CFSegmenterUI.probePoint import SETTLE_MILLISECONDS
@@ -212,6 +213,24 @@ def testSegmentIsMadeAtTheThreshold(ready, link, volume):
     assert node.GetSegmentation().GetSegment(identities[0]).GetName() == "liver from 0.30"
     assert np.array_equal(maskOf(node, identities[0], volume), similarities() >= 0.3)
     assert "liver from 0.30" in ready.ui.statusLabel.text
+
+
+def testSegmentNamesTheModelThatMadeTheMapNotTheOneChosenSince(ready, link, session):
+    own = {"folder": "/models/own", "manifest": manifest("own", "7")}
+    showMapOf(ready, link, "liver")
+    session.refreshModels()
+    link.last.answer({"models": [{"folder": "/models/general", "manifest": manifest()}, own]})
+    ready.node.model = own["folder"]
+    click(ready.ui.segmentButton)
+    showMapOf(ready, link, "spleen")
+    click(ready.ui.segmentButton)
+    segmentation = ready.node.outputSegmentation.GetSegmentation()
+    made = {}
+    for segment in (segmentation.GetNthSegment(number) for number in range(2)):
+        model, version = vtk.reference(""), vtk.reference("")
+        assert segment.GetTag("CFSegmenter.Model", model) and segment.GetTag("CFSegmenter.Version", version)
+        made[segment.GetName()] = str(model), str(version)
+    assert made == {"liver from 0.30": ("general", "1"), "spleen from 0.30": ("own", "7")}
 
 
 def testThresholdThatNothingReachesLeavesNoSegmentation(ready, link, scene):

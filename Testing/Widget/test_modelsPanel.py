@@ -26,6 +26,10 @@ SHIPPED = {
         training={"command": "cfsegmenter train settings.json"},
     ),
 }
+DAMAGED = {
+    "folder": "/home/me/broken",
+    "message": "The manifest of the model /home/me/broken is not valid JSON.",
+}
 OWN = {"folder": "/home/me/models/liver2", "manifest": manifest("liver", "2", parent="1", created="2026-12-01")}
 
 
@@ -64,9 +68,9 @@ def panel(scene, link, user, folders):
     panel.cleanup()
 
 
-def refresh(panel, link, *models):
+def refresh(panel, link, *models, damaged=()):
     click(panel.ui.refreshButton)
-    link.last.answer({"models": list(models)})
+    link.last.answer({"models": list(models), "damaged": list(damaged)})
 
 
 def rows(panel):
@@ -149,9 +153,35 @@ def testFolderWithoutModelIsAnsweredWithASentenceAndForgotten(panel, link, user,
 def testDamagedModelIsNotImported(panel, link, user, folders):
     user.chosen = "/home/me/broken"
     click(panel.ui.importButton)
-    link.last.refuse("The manifest of the model /home/me/broken is not valid JSON.")
-    assert panel.ui.messageLabel.text == "The manifest of the model /home/me/broken is not valid JSON."
+    link.last.answer({"models": [SHIPPED], "damaged": [DAMAGED]})
+    assert panel.ui.messageLabel.text == DAMAGED["message"]
     assert folders.paths == []
+    assert len(rows(panel)) == 1
+
+
+def testDamagedModelBesidesOthersIsNamedAndTheOthersAreUsed(panel, link, user, folders):
+    refresh(panel, link, SHIPPED, OWN, damaged=[DAMAGED])
+    assert [row[1] for row in rows(panel)] == ["general", "liver"]
+    assert panel.ui.messageLabel.text == DAMAGED["message"]
+    user.chosen = "/home/me"
+    click(panel.ui.importButton)
+    link.last.answer({"models": [SHIPPED, OWN], "damaged": [DAMAGED]})
+    assert panel.ui.messageLabel.text.splitlines() == [
+        "Imported: liver 2. Press Use to work with it.",
+        DAMAGED["message"],
+    ]
+    assert folders.paths == ["/home/me"]
+    refresh(panel, link, SHIPPED, OWN)
+    assert not panel.ui.messageLabel.visible
+
+
+def testImportThatTheWorkerCannotAnswerIsNotRemembered(panel, link, user, folders):
+    user.chosen = "/home/me/models"
+    for end in (lambda: link.last.refuse("The worker could not be started."), lambda: link.last.giveUp()):
+        click(panel.ui.importButton)
+        end()
+        assert "Looking" not in panel.ui.messageLabel.text
+        assert folders.paths == []
 
 
 def testClosingTheFolderDialogDoesNothing(panel, link):
