@@ -25,7 +25,10 @@ from .updateMemory import UpdateMemory
 MODALITIES = ("ct", "mr-t1", "mr-t2")
 """Offered besides those that the model knows."""
 
-SEGMENT_EVENTS = ("SegmentAdded", "SegmentRemoved", "SegmentModified", "SegmentsOrderModified")
+SEGMENT_EVENTS = (
+    *("SegmentAdded", "SegmentRemoved", "SegmentModified", "SegmentsOrderModified"),
+    "SourceRepresentationModified",
+)
 
 
 class CasesPanel(VTKObservationMixin):
@@ -104,11 +107,11 @@ class CasesPanel(VTKObservationMixin):
         ui = self.ui
         ui.caseFolderLineEdit.connect("editingFinished()", self._openFolder)
         ui.caseFolderButton.connect("clicked(bool)", self._onFolderButton)
-        ui.caseTable.connect("itemSelectionChanged()", self._update)
+        ui.caseTable.connect("itemSelectionChanged()", self._enable)
         ui.withdrawButton.connect("clicked(bool)", self._onWithdraw)
-        ui.mappingTable.connect("itemSelectionChanged()", self._update)
+        ui.mappingTable.connect("itemSelectionChanged()", self._enable)
         ui.termButton.connect("clicked(bool)", self._onTerm)
-        ui.modalityComboBox.connect("editTextChanged(QString)", self._onModality)
+        ui.modalityComboBox.connect("editTextChanged(QString)", self._onModalityEdited)
         ui.addCaseButton.connect("clicked(bool)", self._onAdd)
 
     def _onFolderButton(self) -> None:
@@ -141,7 +144,7 @@ class CasesPanel(VTKObservationMixin):
         if entry:
             self._mapping.setStructure(segmentID, nameOfTerm(entry, self._session.vocabulary))
 
-    def _onModality(self) -> None:
+    def _onModalityEdited(self) -> None:
         self._enable()
 
     def _onAdd(self) -> None:

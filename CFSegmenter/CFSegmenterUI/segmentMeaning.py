@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import Any
 
@@ -59,7 +60,7 @@ def structureOfTerm(entry: str, vocabulary: Vocabulary) -> Structure | None:
     concept = _conceptOf(entry)
     if not any(value for _scheme, value in concept):
         return None
-    return next((structure for structure in vocabulary if _conceptOf(structure.terminology_entry()) == concept), None)
+    return _structuresByConcept(vocabulary).get(concept)
 
 
 def nameOfTerm(entry: str, vocabulary: Vocabulary) -> str:
@@ -70,6 +71,15 @@ def nameOfTerm(entry: str, vocabulary: Vocabulary) -> str:
     fields = _fieldsOf(entry)
     side = [fields[number][2] for number in (2, 5) if fields[number][2]]
     return " ".join(" ".join([*side, fields[1][2]]).lower().split())
+
+
+@functools.lru_cache(maxsize=2)
+def _structuresByConcept(vocabulary: Vocabulary) -> dict[Concept, Structure]:
+    """Of several structures with the same codes the first one, which is the whole of the others."""
+    found: dict[Concept, Structure] = {}
+    for structure in vocabulary:
+        found.setdefault(_conceptOf(structure.terminology_entry()), structure)
+    return found
 
 
 def _conceptOf(entry: str) -> Concept:

@@ -24,10 +24,10 @@ EDIT_MARGIN = 10
 
 @dataclass(frozen=True)
 class _Choice:
-    """What the user has said of a segment."""
+    """What the user has said of a segment; None where the segment speaks for itself."""
 
-    structure: str
-    isChecked: bool = True
+    structure: str | None = None
+    isChecked: bool | None = None
     isComplete: bool = True
 
 
@@ -42,12 +42,9 @@ class StructureMapping:
         self._node: Any = None
         self._known: Collection[str] | None = None
         self._choices: dict[str, _Choice] = {}
+        self._painted: set[str] = set()
         self._segmentIDs: tuple[str, ...] = ()
         self._isFilling = False
-        # One for all rows: it offers what a model was taught as well as what it could be.
-        self._completer = qt.QCompleter(list(vocabulary.names()), table)
-        self._completer.caseSensitivity = qt.Qt.CaseInsensitive
-        self._completer.filterMode = qt.Qt.MatchContains
         header = table.horizontalHeader()
         for column in (SEGMENT, COMPLETE, NEW):
             header.setSectionResizeMode(column, qt.QHeaderView.ResizeToContents)
@@ -62,12 +59,13 @@ class StructureMapping:
             known: what the model was taught; None says of nothing that it is new.
         """
         if segmentationNode is not self._node:
-            self._node, self._choices = segmentationNode, {}
+            self._node, self._choices, self._painted = segmentationNode, {}, set()
         self._known = known
         segments = self._segments()
         for segmentID, segment in segments.items():
-            if segmentID not in self._choices:
-                self._choices[segmentID] = _Choice(meaningOf(segment, self._vocabulary), not isEmpty(segment))
+            self._choices.setdefault(segmentID, _Choice())
+            if segmentID not in self._painted and not isEmpty(segment):
+                self._painted.add(segmentID)
         with self._filling():
             if tuple(segments) != self._segmentIDs or self._table.rowCount != len(segments):
                 self._segmentIDs = tuple(segments)
@@ -80,11 +78,12 @@ class StructureMapping:
 
     def mapped(self) -> list[MappedSegment]:
         """The segments that are checked."""
-        segments = self._segments()
         return [
-            MappedSegment(segmentID, segments[segmentID].GetName(), choice.structure, choice.isComplete)
-            for segmentID in self._segmentIDs
-            if segmentID in segments and (choice := self._choices[segmentID]).isChecked
+            MappedSegment(
+                segmentID, segment.GetName(), self._structure(segmentID, segment), self._choices[segmentID].isComplete
+            )
+            for segmentID, segment in self._segments().items()
+            if segmentID in self._choices and self._isChecked(segmentID)
         ]
 
     def newStructures(self) -> list[str]:
@@ -107,6 +106,14 @@ class StructureMapping:
             self._showRow(row, self._segments()[segmentID])
         self._changed()
 
+    def _structure(self, segmentID: str, segment: Any) -> str:
+        said = self._choices[segmentID].structure
+        return meaningOf(segment, self._vocabulary) if said is None else said
+
+    def _isChecked(self, segmentID: str) -> bool:
+        said = self._choices[segmentID].isChecked
+        return segmentID in self._painted if said is None else said
+
     # Rows
 
     def _segments(self) -> dict[str, Any]:
@@ -124,28 +131,35 @@ class StructureMapping:
             self._table.setItem(row, column, item)
         self._table.setItem(row, NEW, qt.QTableWidgetItem())
         edit = qt.QLineEdit(self._table)
-        edit.setCompleter(self._completer)
+        edit.setCompleter(self._newCompleter(edit))
         edit.frame = False
         edit.placeholderText = _("Name of a structure")
-        edit.connect("editingFinished()", lambda: self._onNamed(segmentID, edit.text))
-        edit.connect("textEdited(QString)", lambda text: self._table.setCurrentCell(row, STRUCTURE))
+        edit.connect("editingFinished()", lambda: self._onNamed(segmentID, edit))
         self._table.setCellWidget(row, STRUCTURE, edit)
 
+    def _newCompleter(self, edit: qt.QLineEdit) -> qt.QCompleter:
+        """Each row has its own: one that several share outlives the row whose list of names is open."""
+        completer = qt.QCompleter(list(self._vocabulary.names()), edit)
+        completer.caseSensitivity = qt.Qt.CaseInsensitive
+        completer.filterMode = qt.Qt.MatchContains
+        return completer
+
     def _showRow(self, row: int, segment: Any) -> None:
-        choice = self._choices[self._segmentIDs[row]]
+        segmentID = self._segmentIDs[row]
+        structure, isChecked = self._structure(segmentID, segment), self._isChecked(segmentID)
         item, edit = self._table.item(row, SEGMENT), self._table.cellWidget(row, STRUCTURE)
         item.setText(segment.GetName())
         item.setData(qt.Qt.DecorationRole, qt.QColor(*(round(255 * value) for value in segment.GetColor())))
-        item.setCheckState(qt.Qt.Checked if choice.isChecked else qt.Qt.Unchecked)
+        item.setCheckState(qt.Qt.Checked if isChecked else qt.Qt.Unchecked)
         complete = self._table.item(row, COMPLETE)
-        complete.setCheckState(qt.Qt.Checked if choice.isComplete else qt.Qt.Unchecked)
+        complete.setCheckState(qt.Qt.Checked if self._choices[segmentID].isComplete else qt.Qt.Unchecked)
         complete.setToolTip(_("All of the structure that the scan shows was painted."))
-        if edit.text != choice.structure:
-            edit.text = choice.structure
-        edit.enabled = choice.isChecked
-        isNew = bool(choice.structure) and choice.isChecked and self._isNew(choice.structure)
+        if edit.text != structure and not edit.modified:  # else the user is typing
+            edit.text = structure
+        edit.enabled = isChecked
+        isNew = bool(structure) and isChecked and self._isNew(structure)
         self._table.item(row, NEW).setText(_("new") if isNew else "")
-        self._table.item(row, NEW).setToolTip(self._adviceOn(choice.structure) if isNew else "")
+        self._table.item(row, NEW).setToolTip(self._adviceOn(structure) if isNew else "")
 
     def _adviceOn(self, structure: str) -> str:
         if structure in self._vocabulary:
@@ -157,9 +171,10 @@ class StructureMapping:
     def _isNew(self, structure: str) -> bool:
         return self._known is not None and structure not in self._known
 
-    def _onNamed(self, segmentID: str, text: str) -> None:
-        if segmentID in self._segmentIDs and text != self._choices[segmentID].structure:
-            self.setStructure(segmentID, text)
+    def _onNamed(self, segmentID: str, edit: qt.QLineEdit) -> None:
+        if not self._isFilling and edit.modified and segmentID in self._segments():
+            edit.modified = False
+            self.setStructure(segmentID, edit.text)
 
     def _onCellChanged(self, row: int, column: int) -> None:
         if self._isFilling or column not in (SEGMENT, COMPLETE):

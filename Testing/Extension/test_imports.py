@@ -12,7 +12,7 @@ from Testing.Extension.sources import LIBRARY, MODULE, ROOT, at_import, files, i
 from Testing.Host.availability import whyNot
 
 LIGHT_ROOMS = (
-    *("errors", "grid", "hierarchy", "repertoire", "resources", "spelling", "structure_file", "structures"),
+    *("budget", "errors", "grid", "hierarchy", "repertoire", "resources", "spelling", "structure_file", "structures"),
     "worker.framing",
 )
 """Of the library: they need numpy and nothing else."""
