@@ -49,7 +49,7 @@ bench: $(STAMP)
 	$(BIN)/python -m Testing.Benchmarks.bench_training_step
 	$(BIN)/python -m Testing.Benchmarks.bench_encoding
 
-# The two recorded commands behind Resources/Models/general; given again after a stop they go on where they were. The
+# The three recorded commands behind Resources/Models/general; given again after a stop they go on where they were. The
 # first was stopped when its validation showed what the second one's settings changed.
 SOURCES := msd_hippocampus oasis_brain_t1 chaos_mr_t2 acdc_cine_mr openkbp_hn_ct
 TRAIN = $(BIN)/cfsegmenter train --name general --licence "CC BY-NC-SA 4.0" \
@@ -58,8 +58,9 @@ train: $(STAMP)
 	@[ -n "$$DATA" ] || { echo "Name the folder of the sources: make train DATA=path" >&2; exit 2; }
 	[ -f runs/phantom/dataset.json ] || \
 	  $(BIN)/cfsegmenter phantom --out runs/phantom --training 24 --validation 2 --seed 0
-	$(TRAIN) --out runs/general-first --settings Resources/Training/general-first.json --until 10916
-	$(TRAIN) --out runs/general --settings Resources/Training/general.json --initial runs/general-first/last
+	$(TRAIN) --out runs/general-1 --settings Resources/Training/general-1.json --until 10916
+	$(TRAIN) --out runs/general-2 --settings Resources/Training/general-2.json --initial runs/general-1/last
+	$(TRAIN) --out runs/general-3 --settings Resources/Training/general-3.json --initial runs/general-2/last
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -1,7 +1,7 @@
 """Cases: which images there are, what their sources annotate, and which of them may be trained on.
 
 A case list is a Medical-Decathlon-style JSON file: `name`, `modality`, `labels`, and lists of {`image`, `label`} under
-`training`, `validation` and `test`; an image without `label` is one without annotations. What is added to that format:
+`training`, `validation` and `test`; an image whose `label` is null has no annotations. What is added to that format:
 `annotated`, the structures that were drawn completely, for the whole file or for a case; `subject`; and `source`,
 `modality` and `labels` of a case, so that one file can list several sources.
 """
@@ -78,7 +78,7 @@ Labels = Annotated[dict[str, str], BeforeValidator(_value_to_name)]
 class _CaseEntry(BaseModel):
     model_config = ConfigDict(extra="ignore")
     image: str
-    label: str | None = None
+    label: str | None
     subject: str | None = None
     source: str | None = None
     modality: Modality | None = None

@@ -54,9 +54,10 @@ def swatch(color: tuple[int, int, int]) -> str:
 
 _STYLE = """
 :root { color-scheme: light dark; --paper: #ffffff; --ink: #1b1d21; --soft: #5d6470; --line: #e1e4e9; --card: #f6f7f9;
-  --warn: #fff6e0; --warn-line: #e5b94a; }
+  --warn: #fff6e0; --warn-line: #e5b94a; --good: #e3f3e7; --good-line: #4a9e5c; --bad: #fbdcdc; }
 @media (prefers-color-scheme: dark) { :root { --paper: #16181c; --ink: #e8eaed; --soft: #a0a7b3; --line: #31353d;
-  --card: #1e2126; --warn: #2e2816; --warn-line: #a8842a; } }
+  --card: #1e2126; --warn: #2e2816; --warn-line: #a8842a; --good: #1d3324; --good-line: #4a9e5c;
+  --bad: #4a2226; } }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--paper); color: var(--ink);
   font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; }
@@ -71,6 +72,10 @@ ul { margin: 0; padding-left: 1.2em; font-size: 0.9rem; }
 .facts.small { font-size: 0.9rem; }
 .notice { margin: 20px 0 0; padding: 10px 14px; border-left: 4px solid var(--warn-line); background: var(--warn);
   border-radius: 4px; }
+.notice.good { background: var(--good); border-color: var(--good-line); }
+.better, .worse { padding: 1px 6px; border-radius: 3px; }
+.better { background: var(--good); }
+.worse { background: var(--bad); }
 .note { color: var(--soft); font-size: 0.9rem; margin: 4px 0 12px; max-width: 75ch; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-size: 0.95rem; }
@@ -86,7 +91,7 @@ code { font: 0.95em ui-monospace, "SF Mono", Menlo, Consolas, monospace; }
 .row { display: flex; flex-wrap: wrap; gap: 16px; align-items: flex-start; }
 figure { margin: 0; padding: 0; width: min(100%, calc(350px * var(--ratio)), 560px);
   border-radius: 8px; overflow: hidden; background: var(--card); }
-figure.wide { width: min(100%, calc(330px * var(--ratio)), 1132px); }
+figure.wide { width: min(100%, calc(264px * var(--ratio)), 1132px); }
 img { display: block; width: 100%; height: auto; background: #101214; }
 figcaption { padding: 8px 12px 10px; font-size: 0.85rem; color: var(--soft); }
 .entry { display: inline-block; margin-right: 0.6em; color: var(--ink); white-space: nowrap; }

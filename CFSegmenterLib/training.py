@@ -448,6 +448,11 @@ def merged_sources(before: Sequence[SourceRecord], lists: Sequence[CaseList]) ->
     return tuple(records.values())
 
 
+def is_first_process() -> bool:
+    """Whether this is the only process, or the first of those that torchrun started."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def _launch(device: torch.device, precision: str):
     """Lightning Fabric, on the processes that torchrun started, or on this one alone."""
     from lightning_fabric import Fabric

@@ -10,11 +10,14 @@ earlier trainings is needed; unannotated ones help to remember, where there are 
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +25,8 @@ import numpy as np
 
 from .cases import Case, CaseList
 from .errors import UserError
-from .evaluation import Score, evaluate_cases
+from .evaluation import evaluate_cases
+from .locking import locked
 from .model import Model, load_model, save_model
 from .model_card import write_card
 from .planning import TrainingPlan
@@ -32,14 +36,17 @@ from .settings import UpdateSettings
 from .store import ModelStore
 from .stored_version import PAGE, REPORT, StoredVersion
 from .structures import Vocabulary
-from .training import Trainer
+from .training import Trainer, is_first_process
 from .update_page import write_page
 from .update_planning import plan_update
-from .update_report import compare_answers, read_losses, write_report
+from .update_report import Agreement, compare_answers, read_losses, write_report
 from .update_status import StatusFile
 
 TRAINING_SHARE = 0.5
 """Of the time budget that is trained at least, however long the evaluation takes."""
+
+LOCK_SECONDS = 15.0
+"""A process that was killed leaves a child that reads patches; it notices within some seconds, and holds the lock."""
 
 
 def update(
@@ -96,24 +103,13 @@ def update(
         progress=status.following("preparing", progress),
     )
     folder = versions.update_folder(name or update_name(plan))
-    before = Segmenter(load_model(parent.folder), device, vocabulary=vocabulary)
-    validation = [case for each in plan.lists for case in each.of("validation")]
-    old_scores = evaluate_cases(before, validation, progress=status.following("preparing", progress))
-    plan = _within(plan, settings, time.monotonic() - began)
-    trainer = Trainer(
-        plan,
-        folder,
-        device=device,
-        command=command,
-        vocabulary=vocabulary,
-        progress=status.following("preparing", progress),
-    )
-    trainer.train(status.following("training", progress))
-    if not trainer.fabric.is_global_zero:
-        return None
-    report = _report(plan, settings, trainer, before, old_scores, unannotated, status, progress, device, vocabulary)
-    version = versions.propose(lambda part, number: _write(part, number, trainer, report))
-    shutil.rmtree(folder, ignore_errors=True)
+    run = _Run(plan, settings, folder, device, command, vocabulary, status, progress, len(unannotated))
+    with _held(folder):
+        trainer, report = run.train_and_compare(began)
+        if report is None:
+            return None
+        version = versions.propose(lambda part, number: _write(part, number, trainer, report))
+        shutil.rmtree(folder, ignore_errors=True)
     return version
 
 
@@ -143,46 +139,89 @@ def update_name(plan: TrainingPlan) -> str:
     return hashlib.sha256(json.dumps(said).encode()).hexdigest()[:10]
 
 
-def _within(plan: TrainingPlan, settings: UpdateSettings, spent: float) -> TrainingPlan:
-    """The plan with what is left of the time for training: the evaluation was made once and will be made again."""
-    if settings.budget_seconds is None:
-        return plan
-    left = max(TRAINING_SHARE * settings.budget_seconds, settings.budget_seconds - 2 * spent)
-    return plan.with_settings(plan.settings.model_copy(update={"budget_seconds": left}))
+@contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """Keep other programs from training in an update's folder, which a lock beside it says."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if not is_first_process():  # its first process holds it
+        yield
+        return
+    with locked(folder.with_name(f"{folder.name}.lock"), "This update", seconds=LOCK_SECONDS):
+        yield
 
 
-def _report(
-    plan: TrainingPlan,
-    settings: UpdateSettings,
-    trainer: Trainer,
-    before: Segmenter,
-    old_scores: Sequence[Score],
-    unannotated: Sequence[Case],
-    status: StatusFile,
-    progress: Progress,
-    device: str,
-    vocabulary: Vocabulary,
-) -> dict[str, Any]:
-    """Evaluate the student beside its teacher."""
-    after = Segmenter(trainer.model(), device, vocabulary=vocabulary)
-    validation = [case for each in plan.lists for case in each.of("validation")]
-    new_scores = evaluate_cases(after, validation, progress=status.following("comparing", progress))
-    agreement = []
-    training = [case for each in plan.lists for case in each.of("training")]
-    for where, cases in (("update", training), ("unlabelled", plan.unannotated)):
-        some = cases[:: max(1, -(-len(cases) // settings.images_compared))]
-        agreement += compare_answers(before, after, some, where, status.following("comparing", progress))
-    return write_report(
-        plan,
-        settings,
-        minutes=trainer.seconds / 60,
-        iterations=trainer.step,
-        before=old_scores,
-        after=new_scores,
-        agreement=agreement,
-        losses=read_losses(trainer.folder),
-        left_out=len(unannotated) - len(plan.unannotated),
-    )
+@dataclass(frozen=True)
+class _Run:
+    """One update on its way: the plan and what it is carried out with."""
+
+    plan: TrainingPlan
+    settings: UpdateSettings
+    folder: Path
+    device: str
+    command: str
+    vocabulary: Vocabulary
+    status: StatusFile
+    progress: Progress
+    given_unannotated: int
+
+    def train_and_compare(self, began: float) -> tuple[Trainer, dict[str, Any] | None]:
+        """The trained student, and the report on it; no report in any process but the first.
+
+        Args:
+            began: when the time budget began to run.
+        """
+        # A copy: a segmenter moves its network to the device.
+        before = Segmenter(copy.deepcopy(self.plan.initial), self.device, vocabulary=self.vocabulary)
+        validation = self._validation if is_first_process() else []
+        old_scores = evaluate_cases(before, validation, progress=self._following("preparing"))
+        trainer = Trainer(
+            self._within(time.monotonic() - began),
+            self.folder,
+            device=self.device,
+            command=self.command,
+            vocabulary=self.vocabulary,
+            progress=self._following("preparing"),
+        )
+        trainer.train(self._following("training"))
+        if not is_first_process():
+            return trainer, None
+        after = Segmenter(trainer.model(), self.device, vocabulary=self.vocabulary)
+        new_scores = evaluate_cases(after, self._validation, progress=self._following("comparing"))
+        report = write_report(
+            self.plan,
+            self.settings,
+            minutes=trainer.seconds / 60,
+            iterations=trainer.step,
+            before=old_scores,
+            after=new_scores,
+            agreement=self._agreement(before, after),
+            losses=read_losses(self.folder),
+            left_out=self.given_unannotated - len(self.plan.unannotated),
+        )
+        return trainer, report
+
+    @property
+    def _validation(self) -> list[Case]:
+        return [case for each in self.plan.lists for case in each.of("validation")]
+
+    def _following(self, phase: str) -> Progress:
+        return self.status.following(phase, self.progress)
+
+    def _within(self, spent: float) -> TrainingPlan:
+        """The plan with what is left of the time for training: the evaluation was made once and will be made again."""
+        budget = self.settings.budget_seconds
+        if budget is None:
+            return self.plan
+        left = max(TRAINING_SHARE * budget, budget - 2 * spent)
+        return self.plan.with_settings(self.plan.settings.model_copy(update={"budget_seconds": left}))
+
+    def _agreement(self, before: Segmenter, after: Segmenter) -> list[Agreement]:
+        training = [case for each in self.plan.lists for case in each.of("training")]
+        found = []
+        for where, cases in (("update", training), ("unlabelled", self.plan.unannotated)):
+            some = cases[:: max(1, -(-len(cases) // self.settings.images_compared))]
+            found += compare_answers(before, after, some, where, self._following("comparing"))
+        return found
 
 
 def _write(part: Path, number: str, trainer: Trainer, report: dict[str, Any]) -> None:

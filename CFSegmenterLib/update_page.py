@@ -2,111 +2,108 @@
 
 from __future__ import annotations
 
-import base64
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
+from . import page
+
 BEFORE, AFTER = "#8a94a6", "#2f6fde"
 DPI = 110
+WHERE = {"update": "of the update", "unlabelled": "without annotation"}
 
 
 def write_page(report: Mapping[str, Any]) -> str:
     """A report (see `update_report.write_report`) as a page for a person who decides on it."""
     title = f"{report['model']}: version {report['version']}, an update of version {report['parent']}"
-    body = "\n".join(
-        part
-        for section in (_summary, _warnings, _scores, _agreement, _losses)
-        for part in section(report)
-    )
-    return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n<main>\n"
-        f"<h1>{escape(title)}</h1>\n{body}\n</main>\n</body>\n</html>\n"
-    )
+    sections = (_summary(report), _advice(report), _scores(report), _agreement(report), _training(report))
+    return page.document(title, [each for each in sections if each])
 
 
-def _summary(report: Mapping[str, Any]) -> Iterator[str]:
+def _summary(report: Mapping[str, Any]) -> str:
     cases = report["cases"]
-    facts = {
-        "New structures": ", ".join(report["added"]) or "none",
-        "Learned from": ", ".join(report["taught"]),
-        "Cases": f"{cases['training']} to learn from, {cases['validation']} kept aside, "
-        f"{cases['unlabelled']} to remember on",
-        "Training": f"{report['iterations']:,} steps in {report['minutes']:g} minutes, {report['date']}",
-    }
-    yield "<dl>" + "".join(f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in facts.items()) + "</dl>"
-    yield "<p class='note'>For research only; not a medical device. Accepting is a separate act.</p>"
+    return page.facts(
+        (
+            ("New structures", ", ".join(report["added"]) or "none"),
+            ("Learned from annotations of", ", ".join(report["taught"])),
+            ("Cases to learn from", str(cases["training"])),
+            ("Cases kept aside", str(cases["validation"])),
+            ("Images to remember on", str(cases["unlabelled"])),
+            ("Training", f"{report['iterations']:,} steps in {report['minutes']:g} minutes"),
+            ("Date", report["date"]),
+        )
+    )
 
 
-def _warnings(report: Mapping[str, Any]) -> Iterator[str]:
+def _advice(report: Mapping[str, Any]) -> str:
     said = [f"{each[0].upper()}{each[1:]}." for each in report["warnings"]]
     if not report["validated"]:
         said.insert(0, report["why_not_validated"])
-    if said:
-        yield "<div class='warning'><strong>Before you accept</strong><ul>"
-        yield "".join(f"<li>{escape(each)}</li>" for each in said) + "</ul></div>"
-    else:
-        yield (
-            f"<div class='good'>No old structure lost more than {report['margin']:g} points of Dice, nor is one "
-            "answered otherwise than before.</div>"
+    if not said:
+        return (
+            f'<p class="notice good">No old structure lost more than {report["margin"]:g} points of Dice, nor is one '
+            "answered otherwise than before.</p>"
         )
+    listed = "".join(f"<li>{escape(each)}</li>" for each in said)
+    return f'<div class="notice"><strong>Before you accept</strong><ul>{listed}</ul></div>'
 
 
-def _scores(report: Mapping[str, Any]) -> Iterator[str]:
+def _scores(report: Mapping[str, Any]) -> str:
     rows = report["scores"]
     if not rows:
-        return
-    yield "<h2>On cases that were kept aside</h2>"
-    yield _picture(_bars(rows), "Dice before and after, by structure")
-    head = ("structure", "source", "", "cases", "Dice before", "Dice after", "change", "mm before", "mm after")
-    yield "<div class='scroll'><table><thead><tr>" + "".join(f"<th>{h}</th>" for h in head) + "</tr></thead><tbody>"
-    for row in rows:
-        before, after = row["dice_before"], row["dice_after"]
-        change = None if before is None or after is None else 100 * (after - before)
-        kind = "" if change is None else " class='worse'" if change < -report["margin"] else (
-            " class='better'" if change > report["margin"] else ""
-        )
-        cells = [
-            f"<th>{escape(row['structure'])}</th><td>{escape(row['source'])}</td><td>{row['kind']}</td>",
-            f"<td class='number'>{row['cases']}</td>{_number(before, 3)}{_number(after, 3)}",
-            f"<td class='number'><span{kind}>{_signed(change)}</span></td>",
-            f"{_number(row['distance_before'], 2)}{_number(row['distance_after'], 2)}",
-        ]
-        yield "<tr>" + "".join(cells) + "</tr>"
-    yield "</tbody></table></div>"
-    yield (
-        "<p class='note'>Dice is the overlap with the annotation, 0 to 1; the change is in points, hundredths of it. "
-        "Distances are between surfaces, on the mean.</p>"
+        return ""
+    note = (
+        "Dice is the overlap with the annotation, 0 to 1; the change is in points, hundredths of it. Distances are "
+        "between surfaces, on the mean, in mm. The model did not learn from these cases."
+    )
+    head = ("structure", "source", "", "cases", "Dice before", "after", "change", "distance before", "after")
+    body = [_score_row(row, report["margin"]) for row in rows]
+    picture = page.figure(_bars(rows), "Dice before and after, by structure", kind="wide")
+    return page.section("On cases that were kept aside", picture + _table(head, body, texts=3), note)
+
+
+def _score_row(row: Mapping[str, Any], margin: float) -> str:
+    before, after = row["dice_before"], row["dice_after"]
+    change = None if before is None or after is None else 100 * (after - before)
+    kind = "" if change is None or abs(change) <= margin else "better" if change > 0 else "worse"
+    return (
+        f"<th>{escape(row['structure'])}</th><td>{escape(row['source'])}</td><td>{row['kind']}</td>"
+        f'<td class="number">{row["cases"]}</td>{_number(before, 3)}{_number(after, 3)}'
+        f'<td class="number"><span class="{kind}">{"–" if change is None else f"{change:+.1f}"}</span></td>'
+        f"{_number(row['distance_before'], 2)}{_number(row['distance_after'], 2)}"
     )
 
 
-def _agreement(report: Mapping[str, Any]) -> Iterator[str]:
+def _agreement(report: Mapping[str, Any]) -> str:
     rows = sorted(report["agreement"], key=lambda row: row["dice"])
     if not rows:
-        return
-    yield "<h2>Old structures, answered by the old and the new model</h2>"
-    yield (
-        "<p class='note'>Dice between the two answers, wherever nothing was annotated anew; 1 where nothing changed. "
-        "The least alike come first.</p>"
+        return ""
+    note = (
+        "Dice between the old and the new model's answers, wherever nothing was annotated anew: 1 where nothing "
+        "changed. The least alike come first."
     )
-    head = ("structure", "images", "how many", "agreement")
-    yield "<div class='scroll'><table><thead><tr>" + "".join(f"<th>{h}</th>" for h in head) + "</tr></thead><tbody>"
-    for row in rows:
-        where = "of the update" if row["where"] == "update" else "without annotation"
-        yield (
-            f"<tr><th>{escape(row['structure'])}</th><td>{where}</td><td class='number'>{row['cases']}</td>"
-            f"{_number(row['dice'], 3)}</tr>"
-        )
-    yield "</tbody></table></div>"
+    body = [
+        f"<th>{escape(row['structure'])}</th><td>{WHERE[row['where']]}</td>"
+        f'<td class="number">{row["cases"]}</td>{_number(row["dice"], 3)}'
+        for row in rows
+    ]
+    table = _table(("structure", "on images", "how many", "agreement"), body, texts=2)
+    return page.section("Old structures, answered by the old and the new model", table, note)
 
 
-def _losses(report: Mapping[str, Any]) -> Iterator[str]:
-    if len(report["losses"]) > 1:
-        yield "<h2>Training</h2>"
-        yield _picture(_curve(report["losses"]), "The loss by step")
+def _training(report: Mapping[str, Any]) -> str:
+    if len(report["losses"]) < 2:
+        return ""
+    return page.section("Training", page.figure(_curve(report["losses"]), "The loss by step", kind="wide"))
+
+
+def _table(head: Sequence[str], rows: Sequence[str], texts: int) -> str:
+    """`texts`: how many of the columns come before those of numbers."""
+    kinds = ("" if number < texts else ' class="number"' for number in range(len(head)))
+    columns = "".join(f"<th{kind}>{escape(name)}</th>" for name, kind in zip(head, kinds, strict=True))
+    body = "".join(f"<tr>{row}</tr>" for row in rows)
+    return f'<div class="scroll"><table><thead><tr>{columns}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
 def _bars(rows: Sequence[Mapping[str, Any]]) -> bytes:
@@ -149,37 +146,5 @@ def _png(figure) -> bytes:
     return written.getvalue()
 
 
-def _picture(png: bytes, alternative: str) -> str:
-    return f"<img alt='{escape(alternative)}' src='data:image/png;base64,{base64.b64encode(png).decode()}'>"
-
-
 def _number(value: float | None, digits: int) -> str:
-    return f"<td class='number'>{'–' if value is None else f'{value:.{digits}f}'}</td>"
-
-
-def _signed(value: float | None) -> str:
-    return "–" if value is None else f"{value:+.1f}"
-
-
-_STYLE = """
-body { margin: 0; background: #fff; color: #1b1d21; font: 16px/1.5 system-ui, "Segoe UI", Roboto, Arial, sans-serif; }
-main { max-width: 900px; margin: 0 auto; padding: 36px 24px 60px; }
-h1 { font-size: 1.6rem; line-height: 1.25; margin: 0 0 16px; }
-h2 { font-size: 1.15rem; margin: 36px 0 8px; }
-dl { display: grid; grid-template-columns: max-content 1fr; gap: 4px 20px; margin: 0; }
-dt { color: #5d6470; }
-dd { margin: 0; }
-img { max-width: 100%; height: auto; }
-.note { color: #5d6470; font-size: 0.9rem; max-width: 75ch; }
-.warning, .good { padding: 10px 16px; border-radius: 4px; margin: 20px 0; }
-.warning { background: #fff6e0; border-left: 4px solid #e5b94a; }
-.good { background: #eaf6ec; border-left: 4px solid #4a9e5c; }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; width: 100%; font-size: 0.93rem; }
-th, td { text-align: left; padding: 6px 14px 6px 0; border-bottom: 1px solid #e1e4e9; }
-thead th { color: #5d6470; font-weight: 500; font-size: 0.8rem; }
-tbody th { font-weight: 500; }
-.number { text-align: right; font-variant-numeric: tabular-nums; }
-.worse { background: #fbdcdc; padding: 1px 6px; border-radius: 3px; }
-.better { background: #d9f0de; padding: 1px 6px; border-radius: 3px; }
-"""
+    return f'<td class="number">{"–" if value is None else f"{value:.{digits}f}"}</td>'

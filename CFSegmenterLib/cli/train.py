@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import signal
 import threading
@@ -128,8 +127,10 @@ def _asked_to_end() -> Iterator[threading.Event]:
     Ctrl-C needs nothing here: the trainer holds it back until a step is whole. Under torchrun only the first process
     answers; the others would leave it waiting for their gradients.
     """
+    from ..training import is_first_process
+
     ending = threading.Event()
-    if threading.current_thread() is not threading.main_thread() or _rank() != 0:
+    if threading.current_thread() is not threading.main_thread() or not is_first_process():
         yield ending
         return
     before = signal.signal(signal.SIGTERM, lambda *_: ending.set())
@@ -137,10 +138,6 @@ def _asked_to_end() -> Iterator[threading.Event]:
         yield ending
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def _rank() -> int:
-    return int(os.environ.get("RANK", "0"))
 
 
 def _until(ending: threading.Event, progress: Progress) -> Progress:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +26,10 @@ if TYPE_CHECKING:
     from ..cases import Case, CaseList
     from ..stored_version import StoredVersion
     from ..update_status import StatusFile
+
+
+DEAF_SECONDS = 120.0
+"""An attended update has so long for its last checkpoint once nobody attends it."""
 
 
 def update(
@@ -65,9 +71,10 @@ def update(
     if budget is not None and iterations is not None:
         raise UserError("Both --budget and --iterations say how long to train; give one of them.")
 
+    from ..training import is_first_process
     from ..update_status import StatusFile
 
-    file = StatusFile(status)
+    file = StatusFile(status if is_first_process() else None)
     with _ending(attended) as ending:
         try:
             version = _update(
@@ -104,7 +111,9 @@ def _update(file: StatusFile, ending: threading.Event, *, cases, out, model, unl
     from ..cases import read_case_lists
     from ..catalogue import find_model
     from ..model import read_manifest
+    from ..progress import silent
     from ..settings import UpdateSettings, read_settings
+    from ..training import is_first_process
     from ..update import update as run
 
     chosen = read_settings(settings, UpdateSettings)
@@ -130,7 +139,7 @@ def _update(file: StatusFile, ending: threading.Event, *, cases, out, model, unl
             name=name,
             command=command,
             status=file,
-            progress=_until(ending, bar),
+            progress=_until(ending, bar if is_first_process() else silent),
         )
 
 
@@ -197,8 +206,16 @@ def _ending(attended: bool) -> Iterator[threading.Event]:
 
 
 def _wait_for_the_end(ending: threading.Event) -> None:
-    sys.stdin.buffer.read()
+    """Ask to stop once the standard input ends; whoever held it is gone, and nobody else could end what does not hear.
+
+    It is not read through `sys.stdin`: a process forked from this one closes that, and would wait for ever for the lock
+    that a reader holds.
+    """
+    while os.read(sys.stdin.fileno(), 1024):
+        pass
     ending.set()
+    time.sleep(DEAF_SECONDS)
+    os._exit(1)
 
 
 def _until(ending: threading.Event, progress: Progress) -> Progress:

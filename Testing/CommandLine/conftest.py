@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from Testing.Library.conftest import (  # noqa: F401 - pytest finds fixtures by their names here
     a_model_folder,
+    a_new_source,
     a_small_file,
     a_small_phantom,
     a_small_source,

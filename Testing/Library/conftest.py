@@ -64,6 +64,37 @@ def write_small_source(folder: Path, training: int = 6, validation: int = 2, see
     return path
 
 
+NEW_STRUCTURE = "gallbladder"
+
+UPDATE_SETTINGS = {
+    "budget_seconds": None,
+    "iterations": 60,
+    "patches_per_step": 1,
+    "learning_rate": 0.003,
+    "warmup": 5,
+    "average": 0.9,
+    "augmentation": TINY_SETTINGS["augmentation"],
+    "precision": "32-true",
+}
+"""Settings of an update of the tiny model that takes seconds."""
+
+
+def write_new_source(folder: Path, training: int = 3, validation: int = 1, seed: int = 500) -> Path:
+    """Write small phantoms of other subjects with a gallbladder, the only structure that is annotated in them."""
+    path = write_small_source(folder, training, validation, seed)
+    said = json.loads(path.read_text(encoding="utf-8"))
+    for case in (*said["training"], *said["validation"]):
+        image = nibabel.load(folder / case["image"])
+        voxels = np.asarray(image.dataobj).copy()
+        ball = np.linalg.norm(np.indices(voxels.shape).T - (14, 24, 9), axis=-1).T < 3.5
+        voxels[ball] = 1150
+        save_nifti(folder / case["image"], voxels, image.affine)
+        save_nifti(folder / case["label"], ball.astype(np.uint8), image.affine)
+    said |= {"name": "gallbladders", "labels": {"1": NEW_STRUCTURE}}
+    path.write_text(json.dumps(said), encoding="utf-8")
+    return path
+
+
 def save_nifti(path: Path, array: np.ndarray, affine: np.ndarray) -> Path:
     """Write (I, J, K) voxels as a NIfTI file in millimeters; returns its path."""
     image = nibabel.Nifti1Image(array, affine)
@@ -102,6 +133,13 @@ def a_model_folder(a_small_source, tmp_path_factory) -> Path:
     """A model folder that knows liver, right kidney, left kidney and spleen of small phantoms. Copy before changing."""
     folder = tmp_path_factory.getbasetemp() / "small_training"
     return folder / "last" if folder.exists() else train_small(a_small_source, folder)
+
+
+@pytest.fixture(scope="session")
+def a_new_source(tmp_path_factory) -> Path:
+    """The case list of a source that annotates a structure which the tiny model does not know: 3 and 1 cases."""
+    folder = tmp_path_factory.getbasetemp() / "new_source"
+    return folder / "dataset.json" if folder.exists() else write_new_source(folder)
 
 
 @pytest.fixture

@@ -1,0 +1,264 @@
+"""The update, with a tiny model that is really taught a new structure."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from CFSegmenterLib.cases import read_case_lists
+from CFSegmenterLib.errors import Cancelled, UserError
+from CFSegmenterLib.model import load_model, read_manifest
+from CFSegmenterLib.network import weights_of
+from CFSegmenterLib.phantom import draw_small
+from CFSegmenterLib.segmenter import Segmenter
+from CFSegmenterLib.settings import UpdateSettings
+from CFSegmenterLib.store import ModelStore
+from CFSegmenterLib.update import update, version_of
+from CFSegmenterLib.update_planning import images_in, plan_update
+from CFSegmenterLib.update_status import StatusFile
+from CFSegmenterLib.volume import Volume
+
+from .conftest import NEW_STRUCTURE, UPDATE_SETTINGS, save_nifti
+
+OLD = ("liver", "right kidney", "left kidney", "spleen")
+WELL_KNOWN = ("liver", "spleen")
+"""What the tiny model finds well; the kidneys, equally bright, are beyond it."""
+
+
+def some_settings(**changes) -> UpdateSettings:
+    return UpdateSettings.model_validate({**UPDATE_SETTINGS, **changes})
+
+
+def checksums(folder: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+@pytest.fixture(scope="module")
+def old_images(a_small_source, tmp_path_factory) -> Path:
+    """A folder of unannotated images of the model's own domain."""
+    folder = tmp_path_factory.mktemp("old_images")
+    for path in sorted((a_small_source.parent / "images").glob("*.nii.gz"))[:3]:
+        shutil.copy(path, folder / f"Jane_Doe_{path.name}")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def updated(a_model_folder, a_new_source, old_images, tmp_path_factory):
+    """A store whose version 2 was taught the gallbladder; (store, status, checksums of all that was read, before)."""
+    folder = tmp_path_factory.mktemp("updated")
+    read = {path: checksums(path) for path in (a_model_folder, a_new_source.parent, old_images)}
+    status = StatusFile(folder / "state.json")
+    update(
+        a_model_folder,
+        read_case_lists([a_new_source]),
+        store=folder / "store",
+        unannotated=images_in(old_images),
+        settings=some_settings(iterations=90),
+        device="cpu",
+        command="cfsegmenter update --cases gallbladders",
+        status=status,
+    )
+    return ModelStore.open(folder / "store"), folder / "state.json", read
+
+
+@pytest.fixture(scope="module")
+def version(updated):
+    return updated[0].version("2")
+
+
+def test_the_result_is_a_version_that_waits_for_a_decision(updated, version):
+    store = updated[0]
+    assert version.status == "proposed"
+    assert store.active.name == "1"
+    assert version.manifest.version == "2" and version.manifest.parent == "1"
+    assert version.manifest.structures == (*OLD, NEW_STRUCTURE)
+
+
+def test_the_new_structure_is_found_and_the_old_ones_are_kept(updated, version):
+    store = updated[0]
+    before, after = (Segmenter(load_model(store.version(n).folder), "cpu") for n in ("1", "2"))
+    phantom = draw_small(777)
+    volume = Volume.checked(phantom.image, phantom.affine, "mr-t2")
+    was, now = (each.encode(volume).segment(OLD) for each in (before, after))
+    for name in WELL_KNOWN:
+        overlap = 2 * np.count_nonzero(was.mask(name) & now.mask(name))
+        assert overlap / (was.voxels(name) + now.voxels(name)) > 0.7, name
+    (row,) = [row for row in version.report()["scores"] if row["structure"] == NEW_STRUCTURE]
+    assert row["kind"] == "new" and row["dice_before"] is None
+    assert row["dice_after"] > 0.5
+
+
+def test_nothing_that_was_read_is_changed(updated):
+    for folder, before in updated[2].items():
+        assert checksums(folder) == before
+
+
+def test_the_older_prototypes_and_all_shapes_stay_as_they_are(updated, version):
+    old, new = load_model(updated[0].version("1").folder), load_model(version.folder)
+    assert new.bank.matrix[: len(old.bank)].tobytes() == old.bank.matrix.tobytes()
+    shapes = [{name: tensor.shape for name, tensor in weights_of(each.network).items()} for each in (old, new)]
+    assert shapes[0] == shapes[1]
+
+
+def test_the_report_says_what_a_person_decides_on(version):
+    report = version.report()
+    assert report["added"] == [NEW_STRUCTURE] and report["taught"] == [NEW_STRUCTURE]
+    assert report["cases"] == {"training": 3, "validation": 1, "unlabelled": 3}
+    assert report["validated"] and report["why_not_validated"] is None
+    asked = {(row["structure"], row["where"]) for row in report["agreement"]}
+    assert asked >= {(name, where) for name in OLD for where in ("update", "unlabelled")}
+    assert report["losses"][-1][0] == 90
+    page = version.page.read_text(encoding="utf-8")
+    assert NEW_STRUCTURE in page and page.count("data:image/png;base64,") == 2
+    assert "http" not in page.replace("http-equiv", "")
+
+
+def test_no_file_name_and_no_subject_gets_into_the_store(updated, a_new_source, old_images):
+    names = {path.name.partition(".")[0] for path in (*a_new_source.parent.rglob("*.nii.gz"), *old_images.iterdir())}
+    names |= {"Jane_Doe", str(a_new_source.parent), str(old_images)}
+    for path in (updated[0].folder).rglob("*"):
+        if path.suffix in (".json", ".md", ".html"):
+            text = path.read_text(encoding="utf-8")
+            assert not [name for name in names if name in text], path.name
+
+
+def test_the_manifest_remembers_what_was_done(version):
+    record = version.manifest.update
+    assert record["added"] == [NEW_STRUCTURE] and record["iterations"] == 90
+    assert record["settings"]["distillation"]["background_aware"] is True
+    counted = {source.name: source.training_cases for source in version.manifest.sources}
+    assert counted == {"phantom_small": 6, "gallbladders": 3}
+    assert version.manifest.training["command"] == "cfsegmenter update --cases gallbladders"
+
+
+def test_the_working_folder_is_gone_once_the_version_is_there(updated):
+    assert not list((updated[0].folder / "updates").iterdir())
+
+
+def test_the_status_ends_with_the_last_phase(updated):
+    said = json.loads(updated[1].read_text(encoding="utf-8"))
+    assert said["phase"] == "comparing"
+    assert said["loss"] > 0
+
+
+def test_a_cancelled_update_goes_on_where_it_was_and_ends_as_if_nothing_had_been(
+    a_model_folder, a_new_source, tmp_path
+):
+    lists, settings = read_case_lists([a_new_source]), some_settings(iterations=12)
+    through = update(a_model_folder, lists, store=tmp_path / "through", settings=settings, device="cpu")
+
+    def stop_at_7(done: int, total: int, message: str) -> bool:
+        return not (message.startswith("loss") and done == 7)
+
+    with pytest.raises(Cancelled):
+        update(a_model_folder, lists, store=tmp_path / "store", settings=settings, device="cpu", progress=stop_at_7)
+    store = ModelStore.open(tmp_path / "store")
+    assert [each.name for each in store.versions] == ["1"]
+    steps = []
+
+    def watch(done: int, total: int, message: str) -> bool:
+        steps.extend([done] if message.startswith("loss") else [])
+        return True
+
+    version = update(a_model_folder, lists, store=tmp_path / "store", settings=settings, device="cpu", progress=watch)
+    assert steps[0] == 8
+    assert version.manifest.weights_sha256 == through.manifest.weights_sha256
+
+
+def test_more_cases_of_a_known_structure_need_no_new_prototype(a_model_folder, a_small_source, tmp_path):
+    lists = read_case_lists([a_small_source])
+    liver_only = tuple(replace(case, annotated=("liver",)) for case in lists[0].cases)
+    lists = [replace(lists[0], source="more", structures=("liver",), cases=liver_only)]
+    version = update(a_model_folder, lists, store=tmp_path, settings=some_settings(iterations=3), device="cpu")
+    report = version.report()
+    assert report["added"] == [] and report["taught"] == ["liver"]
+    assert version.manifest.structures == OLD
+    assert {row["kind"] for row in report["scores"]} == {"old"}
+    assert all(row["dice_before"] is not None for row in report["scores"])
+
+
+def test_without_a_case_kept_aside_the_report_says_that_it_was_not_validated(a_model_folder, a_new_source, tmp_path):
+    (cases,) = read_case_lists([a_new_source])
+    cases = replace(cases, cases=cases.of("training"))
+    version = update(a_model_folder, [cases], store=tmp_path, settings=some_settings(iterations=2), device="cpu")
+    report = version.report()
+    assert not report["validated"] and "kept aside" in report["why_not_validated"]
+    assert "kept aside" in version.page.read_text(encoding="utf-8")
+
+
+def test_the_time_budget_ends_the_training(a_model_folder, a_new_source, tmp_path):
+    settings = some_settings(budget_seconds=1.0, iterations=100_000)
+    version = update(a_model_folder, read_case_lists([a_new_source]), store=tmp_path, settings=settings, device="cpu")
+    assert 0 < version.report()["iterations"] < 2000
+
+
+def test_a_new_kind_of_scan_gets_a_protocol_of_its_own(a_model, a_new_source):
+    (cases,) = read_case_lists([a_new_source])
+    same = plan_update(a_model, [cases], some_settings(), parent="1")
+    assert same.all_protocols == a_model.manifest.protocols
+
+    as_ct = replace(cases, modality="ct", cases=tuple(replace(case, modality="ct") for case in cases.cases))
+    other = plan_update(a_model, [as_ct], some_settings(), parent="1")
+    assert other.all_protocols[:1] == a_model.manifest.protocols
+    assert [protocol.modality for protocol in other.all_protocols] == ["mr-t2", "ct"]
+
+
+def test_a_scan_far_from_all_that_the_model_reads_gets_a_protocol_of_its_own(a_model, tmp_path, a_new_source):
+    (cases,) = read_case_lists([a_new_source])
+    path = save_nifti(tmp_path / "fine.nii.gz", np.zeros((96, 96, 96), np.int16), np.diag([0.3, 0.3, 0.3, 1]))
+    fine = replace(cases, cases=tuple(replace(case, image=path) for case in cases.cases))
+    plan = plan_update(a_model, [fine], some_settings(), parent="1")
+    assert [p.spacing for p in plan.all_protocols] == [(4, 4, 4), (0.3, 0.3, 0.3)]
+
+
+def test_a_list_that_teaches_nothing_gets_a_sentence(a_model, a_new_source):
+    (cases,) = read_case_lists([a_new_source])
+    nothing = replace(cases, cases=tuple(replace(case, annotated=()) for case in cases.cases))
+    with pytest.raises(UserError, match="nothing to learn"):
+        plan_update(a_model, [nothing], some_settings(), parent="1")
+
+
+def test_a_folder_without_images_gets_a_sentence(tmp_path):
+    with pytest.raises(UserError, match="holds no image"):
+        images_in(tmp_path)
+    with pytest.raises(UserError, match="cannot be read"):
+        images_in(tmp_path / "nowhere")
+
+
+def test_images_that_the_model_does_not_read_are_left_out_and_counted(
+    a_model_folder, a_new_source, old_images, tmp_path
+):
+    images = tmp_path / "images"
+    shutil.copytree(old_images, images)
+    (images / "broken.nii.gz").write_bytes(b"no image")
+    version = update(
+        a_model_folder,
+        read_case_lists([a_new_source]),
+        store=tmp_path / "store",
+        unannotated=images_in(images),
+        settings=some_settings(iterations=2),
+        device="cpu",
+    )
+    report = version.report()
+    assert report["cases"]["unlabelled"] == 3
+    assert any(warning.startswith("1 unannotated image") for warning in report["warnings"])
+
+
+def test_a_store_of_another_model_is_left_alone(a_model_folder, updated, tmp_path):
+    shutil.copytree(a_model_folder, tmp_path / "other")
+    manifest = json.loads((tmp_path / "other" / "manifest.json").read_text(encoding="utf-8"))
+    manifest["weights_sha256"] = "0" * 64
+    (tmp_path / "other" / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    with pytest.raises(UserError, match="no version with the weights"):
+        version_of(updated[0], tmp_path / "other")
+    assert read_manifest(updated[0].active.folder).version == "1"
