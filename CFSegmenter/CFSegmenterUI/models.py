@@ -69,3 +69,12 @@ def modelInfo(folder: str, manifest: Mapping[str, Any], vocabulary: Vocabulary) 
         training=manifest.get("training", {}),
         features=manifest["backbone"]["features"],
     )
+
+
+def storeOf(folder: str) -> str | None:
+    """The folder of the store that a model's folder is a version in; None where it is in none.
+
+    The worker may run on another machine, so the path may be one of another system.
+    """
+    parts = folder.replace("\\", "/").rstrip("/").rsplit("/", 2)
+    return folder[: len(parts[0])] if len(parts) == 3 and parts[1] == "versions" else None

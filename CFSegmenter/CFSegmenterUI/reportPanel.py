@@ -11,6 +11,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from .modelFolders import ModelFolders
+from .models import storeOf
 from .teaching import Teaching, Version
 from .updateReport import showAgreement, showScores, summaryText, warningsText
 
@@ -40,7 +41,7 @@ class ReportPanel:
         self._folders = ModelFolders(qt.QSettings())
         self._listed: tuple[Any, ...] = ()
         self._report: Mapping[str, Any] | None = None
-        self._page = ""
+        self._page = self._pageText = ""
         self._shown = ""
         self._isDeciding = False
         widget = slicer.util.loadUI(resourcePath("UI/ReportPanel.ui"))
@@ -78,19 +79,24 @@ class ReportPanel:
         version = self._version()
         if version is None or version.version == self._shown:
             return
-        self._shown, self._report, self._page = version.version, None, ""
+        self._shown, self._report, self._page, self._pageText = version.version, None, "", ""
         self._say("")
         if version.hasReport:
             self._teaching.report(version.version, self._heard, self._say)
         self._update()
 
-    def _heard(self, report: Mapping[str, Any], page: str) -> None:
+    def _heard(self, report: Mapping[str, Any], page: str, text: str) -> None:
         if str(report["version"]) == self._shown:  # else the user has gone on to another
-            self._report, self._page = report, page
+            self._report, self._page, self._pageText = report, page, text
             self._update()
 
     def _onOpen(self) -> None:
-        self._openFile(self._page)
+        page = self._page
+        if not os.path.isfile(page):  # it lies on another computer, where the worker runs
+            page = os.path.join(slicer.app.temporaryPath, f"CFSegmenter-report-{self._shown}.html")
+            with open(page, "w", encoding="utf-8") as written:
+                written.write(self._pageText)
+        self._openFile(page)
 
     def _onAccept(self) -> None:
         self._decide(lambda failed: self._accept(self._shown, False, self._node, failed))
@@ -127,7 +133,8 @@ class ReportPanel:
         self._isDeciding = True
         self._say("")
         # The store is a place for models like any other: its versions are then found after the next start, too.
-        self._folders.add(self._teaching.storeFolder)
+        # As the worker writes it: what the user typed may be another way to say the same folder.
+        self._folders.add(storeOf(self._teaching.versions[0].folder) or self._teaching.storeFolder)
         ask(self._decided)
         self._update()
 
@@ -148,6 +155,8 @@ class ReportPanel:
     def _onTopic(self, topic: str) -> None:
         if topic == "versions":
             self._list()
+            if self._teaching.damaged:
+                self._say("\n".join(self._teaching.damaged))
 
     def _list(self) -> None:
         """All versions anew, the newest first; the one that was shown stays, at first the newest is."""
@@ -163,7 +172,7 @@ class ReportPanel:
             box.currentIndex = kept if kept >= 0 else 0 if listed else -1
             box.blockSignals(False)
             if kept < 0:
-                self._shown, self._report, self._page = "", None, ""
+                self._shown, self._report, self._page, self._pageText = "", None, "", ""
             self._onVersion()
         self._update()
 
@@ -180,12 +189,7 @@ class ReportPanel:
         ui.scoresLabel.text = _("Dice on cases it did not learn from. ▲ better, ▼ worse, ≈ the same.")
         ui.warningsLabel.text = warningsText(report) if report else ""
         ui.warningsLabel.visible = bool(ui.warningsLabel.text)
-        ui.openButton.enabled = bool(self._page) and os.path.isfile(self._page)
-        ui.openButton.toolTip = (
-            _("Show the report with its plots in the browser.")
-            if ui.openButton.enabled or not self._page
-            else _("The report lies where the worker runs: {path}").format(path=self._page)
-        )
+        ui.openButton.enabled = bool(self._pageText) or os.path.isfile(self._page)
         canDecide = version is not None and not version.isActive and not self._isDeciding
         ui.acceptButton.enabled = canDecide
         ui.rejectButton.enabled = canDecide and version.status != "rejected"

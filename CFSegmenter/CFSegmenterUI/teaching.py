@@ -48,7 +48,11 @@ class Version:
 
 
 class Teaching:
-    """A Teaching keeps one case folder and one store in view, and tells its listeners of "cases" and "versions"."""
+    """A Teaching keeps one case folder and one store in view, and tells its listeners of "cases" and "versions".
+
+    Attributes:
+        damaged: what is wrong with versions that cannot be used, a sentence each.
+    """
 
     def __init__(self, session: Session):
         self.session = session
@@ -56,6 +60,7 @@ class Teaching:
         self.cases: tuple[KnownCase, ...] = ()
         self.storeFolder = ""
         self.versions: tuple[Version, ...] = ()
+        self.damaged: tuple[str, ...] = ()
         self._listeners: list[Callable[[str], None]] = []
         self._tasks: list[Task] = []
 
@@ -174,7 +179,7 @@ class Teaching:
     ) -> None:
         """Read the versions of a store; "" closes it. Listeners hear of "versions"."""
         if folder != self.storeFolder:
-            self.storeFolder, self.versions = folder, ()
+            self.storeFolder, self.versions, self.damaged = folder, (), ()
             self._tell("versions")
         if not folder:
             return
@@ -183,16 +188,22 @@ class Teaching:
             if folder != self.storeFolder:
                 return
             self.versions = tuple(_version(each, said.get("active")) for each in said["versions"])
+            self.damaged = tuple(str(each["message"]) for each in said.get("damaged") or ())
             self._tell("versions")
             if done:
                 done()
 
         self.ask("store", {"folder": folder}, heard, failed)
 
-    def report(self, version: str, done: Callable[[Mapping[str, Any], str], None], failed: Callable[[str], None]):
-        """What an update found out: `done` hears the report and the path of its page."""
-        message = {"store": self.storeFolder, "version": version}
-        self.ask("report", message, lambda said: done(said["report"], str(said.get("html") or "")), failed)
+    def report(
+        self, version: str, done: Callable[[Mapping[str, Any], str, str], None], failed: Callable[[str], None]
+    ) -> None:
+        """What an update found out: `done` hears the report, where its page lies, and the text of that."""
+
+        def heard(said: Mapping[str, Any]) -> None:
+            done(said["report"], str(said.get("html") or ""), str(said.get("page") or ""))
+
+        self.ask("report", {"store": self.storeFolder, "version": version}, heard, failed)
 
     def accept(
         self, version: str, confirmed: bool, done: Callable[[str], None], failed: Callable[[str], None]

@@ -156,6 +156,7 @@ class UpdatePanel:
                 "unlabelled": node.unlabelledFolder.strip() or None,
                 "budget": node.updateBudget,
                 "settings": self._settings(),
+                "device": node.device,
             }
         )
 
@@ -289,8 +290,8 @@ def _stateText(state: UpdateState) -> str:
     if state.state == "failed":
         return state.message or _("The update failed; the worker's log says why.")
     if state.state == "stopped":
-        said = state.message or _("The update was stopped after {step} steps.").format(step=state.step)
-        return said + " " + _("What it had learned is kept: go on, or discard it.")
+        said = state.message or _("The update was stopped; what it had learned is kept.")
+        return said + " " + _("Go on, or discard it.")
     if state.state == "cancelling":
         return _("Cancelling; what it has learned is kept...")
     phases = {"preparing": _("Preparing"), "training": _("Learning"), "comparing": _("Comparing old and new")}

@@ -84,7 +84,7 @@ class UpdateRun:
         """Start an update, or go on with the one that was stopped.
 
         Args:
-            arguments: of the worker's `update_start`: store, model, cases, unlabelled, budget, settings.
+            arguments: of the worker's `update_start`: store, model, cases, unlabelled, budget, settings, device.
         """
         self._isCancelled, self._mayResume = False, True
         self._misses, self._resumedAt = 0, -1

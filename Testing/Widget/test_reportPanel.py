@@ -1,5 +1,7 @@
 """The report panel on a real session; the worker's answers are given by the test."""
 
+from pathlib import Path
+
 import pytest
 import qt
 from CFSegmenterUI.modelFolders import ModelFolders
@@ -80,7 +82,7 @@ def panel(teach, node, link):
 
 
 def answerReport(link, html="/on/the/worker/report/index.html", **others):
-    asked(link, "report").answer({"report": {**REPORT, **others}, "html": html})
+    asked(link, "report").answer({"report": {**REPORT, **others}, "html": html, "page": "<p>dépôt</p>"})
 
 
 def answerDecision(link, verb, active, *versions, message=None):
@@ -215,6 +217,17 @@ def testNothingToRollBackToIsSaid(panel, node, link):
     assert panel.ui.rollBackButton.enabled
 
 
+def testASceneWithAVersionThatMadeRoomWorksWithTheOneInUse(panel, node, link, teach):
+    click(panel.ui.acceptButton)
+    asked(link, "accept").answer({"needs_confirmation": False, "message": ""})
+    asked(link, "store").answer({"active": "3", "versions": [aVersion("2"), aVersion("3")]})
+    inUse = aVersion("3")
+    asked(link, "models").answer({"models": [GENERAL, {"folder": inUse["folder"], "manifest": inUse["manifest"]}]})
+    session = teach.teaching.session
+    assert session.modelAt(f"{STORE}/versions/2") is session.modelAt(f"{STORE}/versions/3")
+    assert session.modelAt("/elsewhere/versions/2") is None
+
+
 def testAnyVersionCanBeReadAndTheImportedOneHasNoReport(panel, link):
     panel.ui.versionComboBox.setCurrentIndex(panel.ui.versionComboBox.findData("1"))
     assert not isAsked(link, "report")
@@ -232,15 +245,29 @@ def testAReportThatComesTooLateIsNotShownForAnotherVersion(panel, link):
     assert rowTexts(panel.ui.scoreTable) == []
 
 
-def testThePageIsOpenedWhereItIsOnThisComputer(panel, link, user, tmp_path):
-    assert not panel.ui.openButton.enabled
-    assert "/on/the/worker" in panel.ui.openButton.toolTip
+def testThePageIsOpenedWhereItLies(panel, link, user, tmp_path):
     page = tmp_path / "index.html"
     page.write_text("<p>report</p>", encoding="utf-8")
     panel.ui.versionComboBox.setCurrentIndex(panel.ui.versionComboBox.findData("2"))
+    assert not panel.ui.openButton.enabled
     answerReport(link, html=str(page), version="2")
     click(panel.ui.openButton)
     assert user.opened == [str(page)]
+
+
+def testThePageOfAWorkerElsewhereIsOpenedAsACopy(panel, user):
+    click(panel.ui.openButton)
+    (opened,) = user.opened
+    assert Path(opened).read_text(encoding="utf-8") == "<p>dépôt</p>"
+
+
+def testAVersionThatIsDamagedIsSaidAndHidesNoOther(teach, node, link):
+    node.storeFolder = STORE
+    teach.updatePanel.setParameterNode(node)
+    damaged = [{"version": "2", "message": "The manifest of version 2 is not valid JSON."}]
+    asked(link, "store").answer({"active": "1", "versions": [aVersion("1")], "damaged": damaged})
+    assert teach.reportPanel.ui.messageLabel.text == "The manifest of version 2 is not valid JSON."
+    assert teach.reportPanel.ui.versionComboBox.currentText == "1, in use"
 
 
 def testADamagedReportIsSaid(teach, node, link):

@@ -47,6 +47,7 @@ ARGUMENTS = {
     "unlabelled": None,
     "budget": "10min",
     "settings": {},
+    "device": "auto",
 }
 
 
@@ -217,8 +218,8 @@ def testCancelKeepsWhatWasLearnedAndGoesOnFromThere(running, link, process):
     assert not running.ui.updateButton.enabled
     tell(link, process)  # it is at its last step
     assert "Cancelling" in running.ui.statusLabel.text
-    tell(link, process, state="stopped")
-    assert "stopped after 20 steps" in running.ui.statusLabel.text or "step 20" in running.ui.statusLabel.text
+    tell(link, process, state="stopped", message="Stopped; it goes on from its last checkpoint.")
+    assert running.ui.statusLabel.text == "Stopped; it goes on from its last checkpoint. Go on, or discard it."
     assert running.ui.updateButton.text == "Go on"
     click(running.ui.updateButton)
     assert starts(link) == [ARGUMENTS, ARGUMENTS]
