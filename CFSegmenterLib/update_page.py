@@ -22,7 +22,7 @@ def write_page(report: Mapping[str, Any]) -> str:
 
 
 def _summary(report: Mapping[str, Any]) -> str:
-    cases = report["cases"]
+    cases, room = report["cases"], report["prototypes"]
     return page.facts(
         (
             ("New structures", ", ".join(report["added"]) or "none"),
@@ -32,6 +32,7 @@ def _summary(report: Mapping[str, Any]) -> str:
             ("Images to remember on", str(cases["unlabelled"])),
             ("Training", f"{report['iterations']:,} steps in {report['minutes']:g} minutes"),
             ("Date", report["date"]),
+            ("Prototypes", f"{room['count']} of {room['capacity']}; own cosine up to {room['reachable']:.2f}"),
         )
     )
 

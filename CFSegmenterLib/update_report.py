@@ -114,6 +114,11 @@ def write_report(
         },
         "added": [name for name in plan.bank.names[1:] if name not in old],
         "taught": list(taught),
+        "prototypes": {
+            "count": len(plan.bank),
+            "capacity": plan.bank.capacity,
+            "reachable": round(plan.bank.reachable(plan.settings.backbone.features), 3),
+        },
         "validated": bool(rows),
         "why_not_validated": None if rows else NOT_VALIDATED,
         "scores": rows,

@@ -118,6 +118,7 @@ def test_the_report_says_what_a_person_decides_on(version):
     asked = {(row["structure"], row["where"]) for row in report["agreement"]}
     assert asked >= {(name, where) for name in OLD for where in ("update", "unlabelled")}
     assert report["losses"][-1][0] == 90
+    assert report["prototypes"] == {"count": 6, "capacity": 32, "reachable": 1.0}
     page = version.page.read_text(encoding="utf-8")
     assert NEW_STRUCTURE in page and page.count("data:image/png;base64,") == 2
     assert "http" not in page.replace("http-equiv", "")
