@@ -40,3 +40,18 @@ def locked(file: Path, what: str, seconds: float = WAIT_SECONDS) -> Iterator[Non
         yield
     finally:
         lock.release()
+
+
+def is_locked(file: Path) -> bool:
+    """Whether somebody holds a lock file at this moment."""
+    from filelock import FileLock, Timeout
+
+    if not file.exists():
+        return False
+    lock = FileLock(file, timeout=0)
+    try:
+        lock.acquire()
+    except (Timeout, OSError, NotImplementedError):
+        return True
+    lock.release()
+    return False

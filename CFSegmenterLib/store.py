@@ -3,7 +3,8 @@
     STORE/store.json            the index: name, active version, events
     STORE/store.lock            held while the index or a version is written
     STORE/versions/<version>/   a model folder, and the report of the update that made it
-    STORE/updates/<name>/       an update under way: its checkpoint, log and state
+    STORE/updates/<name>/       an update under way: its checkpoint and log
+    STORE/text/                 text embeddings that an update made
 
 A version is written to a hidden folder beside the others, and is there once that folder has its name. So a full disk or
 a dead process leaves the store as it was; what they leave behind is swept by the next writer.
@@ -25,10 +26,10 @@ from .files.durable import flush_file, flush_names, flush_tree
 from .files.writing import write_atomically
 from .locking import locked
 from .model import WEIGHTS, Manifest, checksum, copy_model, read_manifest
-from .store_index import INDEX, VERSIONS, Event, StoreIndex, is_store, now, read_index
+from .store_index import INDEX, UPDATES, VERSIONS, Event, StoreIndex, is_store, now, read_index
 from .stored_version import StoredVersion
 
-LOCK, UPDATES = "store.lock", "updates"
+LOCK, TEXT = "store.lock", "text"
 
 _VERSION = re.compile(r"[1-9][0-9]*")
 _LEFT_BEHIND = re.compile(r"\.+[0-9]+\.part.*|\.[0-9a-f]{8}-store\.json")
@@ -259,7 +260,7 @@ class ModelStore:
     def _begin(self, model_folder: Path, manifest: Manifest) -> None:
         """Import the first version; the index comes last and makes a store of the folder."""
         first = self.folder / VERSIONS / "1"
-        foreign = [path for path in self.folder.iterdir() if path.name not in (LOCK, VERSIONS)]
+        foreign = [path for path in self.folder.iterdir() if path.name not in (LOCK, VERSIONS, UPDATES, TEXT)]
         versions = list(first.parent.iterdir()) if first.parent.is_dir() else []
         begun = versions == [first] and _weights_of(first) == manifest.weights_sha256  # by one that died meanwhile
         if foreign or (versions and not begun):

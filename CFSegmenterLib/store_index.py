@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from .errors import UserError, plain_reason
 
 FORMAT = 1
-INDEX, VERSIONS = "store.json", "versions"
+INDEX, VERSIONS, UPDATES = "store.json", "versions", "updates"
 
 Status = Literal["proposed", "accepted", "rejected"]
 Happening = Literal["imported", "proposed", "accepted", "rejected", "rolled back"]

@@ -14,7 +14,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -23,8 +23,10 @@ import numpy as np
 from .. import __version__
 from ..errors import Cancelled, UserError
 from ..memory import memory_for
+from . import updates
 from .encodings import EncodingCache, EncodingGone
 from .framing import PROTOCOL, Frame, FrameDecoder, encode_frame
+from .update_jobs import UpdateJobs
 
 CHUNK = 1 << 20
 PROGRESS_SECONDS = 0.1
@@ -44,6 +46,7 @@ class Session:
     device: str = "auto"
     segmenter: Any = None
     folder: str | None = None
+    updates: UpdateJobs = field(default_factory=UpdateJobs)
 
 
 class Server:
@@ -189,13 +192,19 @@ def _hello(session: Session, frame: Frame, progress: Callable) -> Answer:
 
 
 def _models(session: Session, frame: Frame, progress: Callable) -> Answer:
-    """The shipped models and those in the folder asked for, each with its manifest."""
+    """The shipped models and those in the folder asked for, each with its manifest; damaged ones with what is wrong."""
     from ..catalogue import models_in, shipped_models
     from ..model import read_manifest
 
     folder = frame.message.get("folder")
     found = (*shipped_models(), *(models_in(folder) if folder else ()))
-    return {"models": [{"folder": str(f), "manifest": read_manifest(f).model_dump(mode="json")} for f in found]}, {}
+    models, damaged = [], []
+    for each in found:
+        try:
+            models.append({"folder": str(each), "manifest": read_manifest(each).model_dump(mode="json")})
+        except UserError as error:
+            damaged.append({"folder": str(each), "message": str(error)})
+    return {"models": models, "damaged": damaged}, {}
 
 
 def _encode(session: Session, frame: Frame, progress: Callable) -> Answer:
@@ -250,6 +259,12 @@ def _prototype(session: Session, frame: Frame, progress: Callable) -> Answer:
     return {"name": query.name}, _query_arrays(query)
 
 
+def _forget(session: Session, frame: Frame, progress: Callable) -> Answer:
+    """Let go of all encodings: the scene that they were of is closed."""
+    session.encodings.clear()
+    return {}, {}
+
+
 VERBS: dict[str, Callable[[Session, Frame, Callable], Answer]] = {
     "hello": _hello,
     "models": _models,
@@ -260,6 +275,8 @@ VERBS: dict[str, Callable[[Session, Frame, Callable], Answer]] = {
     "best": _best,
     "probe": _probe,
     "prototype": _prototype,
+    **updates.VERBS,
+    "forget": _forget,
 }
 
 
