@@ -38,7 +38,6 @@ class InspectPanel(VTKObservationMixin):
         self._volume: Any = None
         self._model: ModelInfo | None = None
         self._task: Any = None
-        self._shown: Any = None
         self._query: Query | None = None
         self._probed: tuple[Any, ...] | None = None
         self._hasMoved = False
@@ -69,6 +68,9 @@ class InspectPanel(VTKObservationMixin):
             self._guiTag = compat.connectGui(node, self.ui)
             self.addObserver(node, vtk.vtkCommand.ModifiedEvent, self._update)
         self._update()
+        if self._shown is not None:  # by a scene that was loaded
+            self._onThreshold(self.ui.thresholdSlider.value)
+            self._onLegend()
 
     def cleanup(self) -> None:
         """Let go of the parameter node, the scene and the session; a question of this panel is cancelled."""
@@ -134,8 +136,8 @@ class InspectPanel(VTKObservationMixin):
             self._task.cancel()
 
     def _onOpacity(self, value: float) -> None:
-        if self._layers.isShowing:
-            self._layers.setOpacity(value)
+        if self._shown is not None:
+            self._layers.setOpacity(self._shown, value)
 
     def _onThreshold(self, value: float) -> None:
         if self._isSimilarityShown():
@@ -159,6 +161,7 @@ class InspectPanel(VTKObservationMixin):
             self._say(str(error))
             return
         self._node.outputSegmentation = segmentation
+        self._layers.showOutlines()
         self._say(_('Segment "{name}" is in {node}.').format(name=name, node=segmentation.GetName()))
 
     def _onMapSelected(self) -> None:
@@ -268,9 +271,8 @@ class InspectPanel(VTKObservationMixin):
             self._update()
 
     def _onSceneClosed(self, caller: Any = None, event: Any = None) -> None:
-        # What the views held is gone with the scene, and its IDs will name other nodes.
-        self._layers = ViewLayers(self._scene)
-        self._shown = self._volume = None
+        self._layers.forget()
+        self._volume = None
         self._forgetPoint()
         self._update()
 
@@ -284,8 +286,7 @@ class InspectPanel(VTKObservationMixin):
         try:
             if self._node is not None:
                 self._follow(self._node)
-            if self._shown is not None and self._scene.GetNodeByID(self._shown.GetID() or "") is not self._shown:
-                self._restore()
+                self._giveUpMap()
             self._listMaps()
             self._enable()
         finally:
@@ -295,9 +296,7 @@ class InspectPanel(VTKObservationMixin):
         volume, model = node.inputVolume, self._session.modelAt(node.model)
         if volume is not self._volume or model != self._model:
             self._forgetPoint()
-        if volume is not self._volume:
-            self._restore()  # the map is another volume's
-            self._volume = volume
+        self._volume = volume
         classes = self.ui.classComboBox
         if model != self._model:
             self._model = model
@@ -338,12 +337,24 @@ class InspectPanel(VTKObservationMixin):
         node = self._node.exampleSegmentation
         return node is not None and node.GetSegmentation().GetSegment(self._node.exampleSegment) is not None
 
+    @property
+    def _shown(self) -> Any:
+        """The map that is laid over the volume."""
+        return self._node.shownMap if self._node is not None else None
+
+    def _giveUpMap(self) -> None:
+        """Restore the views where the map was deleted, or is another volume's."""
+        shown = self._shown
+        isGone = self._layers.isShowing if shown is None else maps.volumeOf(shown) is not self._volume
+        if isGone:
+            self._restore()
+
     def _isSimilarityShown(self) -> bool:
         return self._shown is not None and maps.kindOf(self._shown) == "similarity"
 
     def _show(self, mapNode: Any) -> None:
         """Lay a map over the volume in every slice view."""
-        self._shown = mapNode
+        self._node.shownMap = mapNode
         self._layers.show(self._volume, mapNode, self.ui.opacitySlider.value)
         self._onThreshold(self.ui.thresholdSlider.value)
         self._onLegend()
@@ -351,7 +362,8 @@ class InspectPanel(VTKObservationMixin):
 
     def _restore(self) -> None:
         """Give the views back as they were before the first map."""
-        self._shown = None
+        if self._node is not None:
+            self._node.shownMap = None
         self._layers.restore()
         maps.hideLegends(self._scene)
         self._update()

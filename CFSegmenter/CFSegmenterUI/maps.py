@@ -18,6 +18,11 @@ from .provenance import Provenance
 KIND, TITLE, CLASSES = "CFSegmenter.MapKind", "CFSegmenter.MapTitle", "CFSegmenter.Classes"
 VOLUME_ROLE = "CFSegmenter.Volume"
 
+LEGEND_SIZE = (0.11, 0.4)
+"""Width and height of a legend, as shares of the view: its texts grow with it."""
+NAMES_WIDTH, NAME_HEIGHT, HIGHEST = 0.45, 0.08, 0.9
+"""The same for a legend of class names: as wide as the longest needs to be read, higher with each name."""
+
 SCALES = {
     # Blue is unlike, red is alike, and neither is pale: in between the scan below is to be seen.
     "similarity": (
@@ -80,11 +85,31 @@ def classColors(scene: Any, names: Sequence[str], vocabulary: Vocabulary) -> Any
     return node
 
 
+def occurring(array: np.ndarray, names: Sequence[str]) -> tuple[np.ndarray, list[str]]:
+    """Number anew the classes of a "best" map that occur in it, so that its legend shows them and no others.
+
+    Args:
+        array: (I, J, K) whole numbers, each of which says which of `names` it is; the first one is the background.
+
+    Returns:
+        The array with the new numbers, and their names, the background still the first.
+    """
+    isThere = np.bincount(array.ravel(order="K"), minlength=len(names)) > 0
+    isThere[0] = True
+    numbers = np.cumsum(isThere) - 1
+    return numbers.astype(np.int16)[array], [name for name, there in zip(names, isThere) if there]
+
+
 def mapsOf(volumeNode: Any) -> list[Any]:
     """The maps of a volume."""
     scene = volumeNode.GetScene()
     found = _mapsIn(scene) if scene else []
-    return [node for node in found if node.GetNodeReference(VOLUME_ROLE) is volumeNode]
+    return [node for node in found if volumeOf(node) is volumeNode]
+
+
+def volumeOf(mapNode: Any) -> Any:
+    """The volume that a map is of; None where it is gone."""
+    return mapNode.GetNodeReference(VOLUME_ROLE)
 
 
 def titleOf(mapNode: Any) -> str:
@@ -116,13 +141,12 @@ def showLegend(mapNode: Any) -> None:
     logic = _colorsLogic()
     if logic is None:
         return
+    isNew = logic.GetColorLegendDisplayNode(mapNode) is None
     legend = logic.AddDefaultColorLegendDisplayNode(mapNode)
     with slicer.util.NodeModify(legend):
-        legend.SetTitleText(titleOf(mapNode))
-        if kindOf(mapNode) == "best":
-            legend.SetUseColorNamesForLabels(True)
-        else:
-            legend.SetNumberOfLabels(5)
+        if isNew:  # from then on its looks are the user's
+            colors = mapNode.GetDisplayNode().GetColorNode()
+            _style(legend, kindOf(mapNode), titleOf(mapNode), colors.GetNumberOfColors())
         legend.SetVisibility(True)
 
 
@@ -133,6 +157,17 @@ def hideLegends(scene: Any) -> None:
         legend = logic.GetColorLegendDisplayNode(node)
         if legend is not None:
             legend.SetVisibility(False)
+
+
+def _style(legend: Any, kind: str | None, title: str, classes: int) -> None:
+    legend.SetTitleText(_("similarity\n{title}").format(title=title) if kind == "similarity" else title)
+    if kind == "best":
+        legend.SetUseColorNamesForLabels(True)
+        legend.SetLabelFormat("%s")
+        legend.SetSize(NAMES_WIDTH, min(HIGHEST, NAME_HEIGHT * classes))
+    else:
+        legend.SetNumberOfLabels(5)
+        legend.SetSize(*LEGEND_SIZE)
 
 
 def _mapsIn(scene: Any) -> list[Any]:

@@ -22,6 +22,8 @@ class CFSegmenterParameterNode:
         mapStructure: structure whose similarity map was asked for last.
         mapOpacity: of the map over the volume.
         threshold: similarity below which the map is not shown.
+        shownMap: the map that lies over the volume in the slice views.
+        showLegend: with a legend of its colors.
         probePoint: its first control point is probed.
         exampleSegment: ID of the painted segment in `exampleSegmentation`.
         caseSegmentation: what was painted on the volume that becomes a case.
@@ -42,6 +44,8 @@ class CFSegmenterParameterNode:
     mapStructure: str
     mapOpacity: Annotated[float, WithinRange(0.0, 1.0), Default(0.5)]
     threshold: Annotated[float, WithinRange(-1.0, 1.0), Default(0.3)]
+    shownMap: vtkMRMLScalarVolumeNode
+    showLegend: bool = True
     probePoint: vtkMRMLMarkupsFiducialNode
     exampleSegmentation: vtkMRMLSegmentationNode
     exampleSegment: str

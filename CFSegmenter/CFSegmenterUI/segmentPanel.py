@@ -188,6 +188,7 @@ class SegmentPanel:
             self._tree.setChecked(node.targets)
             self.ui.protocolComboBox.currentIndex = max(0, self.ui.protocolComboBox.findData(node.protocol))
         self._showTargets()
+        self.ui.show3DButton.setSegmentationNode(node.outputSegmentation if node is not None else None)
         self.ui.allFramesCheckBox.visible = self._frameCount() > 1
         isRunning = self._task is not None
         self.ui.progressBar.visible = isRunning

@@ -21,7 +21,7 @@ from CFSegmenterLib.structures import Vocabulary
 
 from . import maps, provenance, segmentations, undo, volumes
 from .conversation import Conversation, RunOptions
-from .models import ModelInfo, modelInfo
+from .models import ModelInfo, modelInfo, storeOf
 from .provenance import Provenance
 from .task import Task
 
@@ -139,7 +139,10 @@ class Session:
         """The model in `folder`; the first shipped one for an empty name; None where it is not known (any more)."""
         if not folder:
             return next((m for m in self.models if m.name == "general"), next(iter(self.models), None))
-        return next((m for m in self.models if m.folder == folder), None)
+        store = storeOf(folder)
+        # Of a store only the version in use is listed: another one that a scene was saved with has made room for it.
+        inUse = next((m for m in self.models if store and storeOf(m.folder) == store), None)
+        return next((m for m in self.models if m.folder == folder), inUse)
 
     # Questions
 
@@ -223,10 +226,9 @@ class Session:
         task = Task(_("Best class map"), done, failed, progress, cancelled)
 
         def write(frame: Any, encoded: bool) -> None:
-            names = frame.message["names"]
+            array, names = maps.occurring(frame.arrays["map"], frame.message["names"])
             colors = maps.classColors(self.scene, names, self.vocabulary)
-            made = self._made(options)
-            task.finish(maps.writeMap(volumeNode, frame.arrays["map"], _("best class"), "best", colors, made))
+            task.finish(maps.writeMap(volumeNode, array, _("best class"), "best", colors, self._made(options)))
 
         self._talk.ask(task, volumeNode, options, "best", {}, None, write)
         return task

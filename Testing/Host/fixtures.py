@@ -48,11 +48,21 @@ def collectAfter(start: Callable[[], object], *only: str):
 
 @pytest.fixture
 def scene():
-    """The one scene of the process, closed before and after the test as Slicer closes it."""
+    """The one scene of the process, closed before and after the test as Slicer closes it, and without views."""
     scene = startScene()
-    scene.Clear(0)
+    _empty(scene)
     yield scene
+    _empty(scene)
+
+
+def _empty(scene) -> None:
+    """Close the scene, and remove the views' nodes: they outlive it, as the application's views do."""
     scene.Clear(0)
+    for className in ("vtkMRMLSliceCompositeNode", "vtkMRMLSliceNode", "vtkMRMLViewNode", "vtkMRMLCameraNode"):
+        nodes = scene.GetNodesByClass(className)
+        nodes.UnRegister(None)
+        for node in [nodes.GetItemAsObject(number) for number in range(nodes.GetNumberOfItems())]:
+            scene.RemoveNode(node)
 
 
 @pytest.fixture(scope="session")

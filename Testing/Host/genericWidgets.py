@@ -14,7 +14,7 @@ from PySide6.QtCore import Property, Signal
 
 from Testing.Host.nodeComboBox import qMRMLNodeComboBox
 from Testing.Host.segmentEditor import qMRMLSegmentEditorWidget
-from Testing.Host.segmentWidgets import qMRMLSegmentSelectorWidget
+from Testing.Host.segmentWidgets import qMRMLSegmentationShow3DButton, qMRMLSegmentSelectorWidget
 from Testing.Host.widgetApi import argumentTypes, nameOf, qtClass, widgetApi
 from Testing.Host.widgets import (
     ctkCollapsibleButton,
@@ -31,6 +31,7 @@ LIVE = {
         qMRMLNodeComboBox,
         qMRMLSegmentEditorWidget,
         qMRMLSegmentSelectorWidget,
+        qMRMLSegmentationShow3DButton,
         qMRMLWidget,
         qSlicerScriptedLoadableModuleWidget,
     )

@@ -1,10 +1,10 @@
-"""Stand-in for qMRMLSegmentSelectorWidget: chooses a segmentation and one of its segments."""
+"""Stand-ins for widgets of segmentations: the choice of a segment, and the button that shows surfaces."""
 
 from __future__ import annotations
 
 import slicer
 from PySide6.QtCore import Property, Signal
-from PySide6.QtWidgets import QComboBox, QVBoxLayout
+from PySide6.QtWidgets import QComboBox, QPushButton, QVBoxLayout
 
 from Testing.Host.nodeComboBox import qMRMLNodeComboBox
 from Testing.Host.observers import Observers
@@ -112,3 +112,41 @@ class qMRMLSegmentSelectorWidget(qMRMLWidget):
     def _onPicked(self, index):
         if not self._refreshing:
             self._select(self._box.itemData(index) or "")
+
+
+class qMRMLSegmentationShow3DButton(QPushButton):
+    """Makes the surfaces of a segmentation and shows them, or takes them away; its menu is not emulated."""
+
+    def __init__(self, parent=None):
+        super().__init__(parent)
+        self._node = None
+        self._observers = Observers(self)
+        self.setCheckable(True)
+        self.clicked.connect(self._onClicked)
+        self._refresh()
+
+    def segmentationNode(self):
+        return self._node
+
+    def setSegmentationNode(self, node):
+        if node is self._node:
+            return
+        self._node = node
+        self._observers.clear()
+        if node is not None:
+            segmentation = node.GetSegmentation()
+            for event in ("SegmentAdded", "SegmentRemoved", "ContainedRepresentationNamesModified"):
+                self._observers.add(segmentation, getattr(slicer.vtkSegmentation, event), self._refresh)
+        self._refresh()
+
+    def _refresh(self):
+        segmentation = self._node.GetSegmentation() if self._node else None
+        self.setEnabled(segmentation is not None and segmentation.GetNumberOfSegments() > 0)
+        self.setChecked(segmentation is not None and segmentation.ContainsRepresentation("Closed surface"))
+
+    def _onClicked(self, on):
+        if on:
+            self._node.CreateClosedSurfaceRepresentation()
+            self._node.GetDisplayNode().SetVisibility3D(True)
+        else:
+            self._node.RemoveClosedSurfaceRepresentation()

@@ -108,11 +108,20 @@ class ctkCollapsibleButton(QAbstractButton):
         layout = self.layout()
         if self._collapsed or layout is None:
             return QSize(160, self.HEADER + 4)
-        inside = layout.sizeHint()
-        height = inside.height() if inside.height() > self.HEADER else inside.height() + self.HEADER
-        return QSize(max(inside.width(), 160), height)
+        return layout.totalSizeHint().expandedTo(QSize(160, self.HEADER + 4))
 
-    minimumSizeHint = sizeHint
+    def minimumSizeHint(self):
+        layout = self.layout()
+        if self._collapsed or layout is None:
+            return self.sizeHint()
+        return layout.totalMinimumSize().expandedTo(QSize(160, self.HEADER + 4))
+
+    def hasHeightForWidth(self):
+        layout = self.layout()
+        return not self._collapsed and layout is not None and layout.hasHeightForWidth()
+
+    def heightForWidth(self, width):
+        return self.layout().totalHeightForWidth(width)
 
     def hitButton(self, position):
         return position.y() <= self.HEADER

@@ -144,10 +144,30 @@ def test_a_legend_is_shown_for_a_map_and_those_of_other_volumes_stay(scene):
     maps.showLegend(node)
     legend = logic.GetColorLegendDisplayNode(node)
     assert legend.GetVisibility()
-    assert legend.GetTitleText() == "liver"
+    assert legend.GetTitleText() == "similarity\nliver"
+    legend.SetTitleText("the user's title")
     maps.hideLegends(scene)
     assert not legend.GetVisibility()
     assert own.GetVisibility()
+    maps.showLegend(node)
+    assert legend.GetVisibility() and legend.GetTitleText() == "the user's title"
+
+
+def test_the_legend_of_the_best_class_names_the_classes_that_occur(scene):
+    names = ["background", "liver", "left kidney", "spleen"]
+    best = np.zeros(SHAPE, np.uint8)
+    best[0, 0, 0], best[-1, -1, -1] = 3, 1
+    array, left = maps.occurring(best, names)
+    assert left == ["background", "liver", "spleen"]
+    assert [left[number] for number in array.ravel()] == [names[number] for number in best.ravel()]
+    assert maps.occurring(np.full(SHAPE, 2, np.uint8), names)[1] == ["background", "left kidney"]
+    volume = addVolume(scene)
+    node = maps.writeMap(volume, array, "best class", "best", maps.classColors(scene, left, Vocabulary.load()))
+    maps.showLegend(node)
+    legend = slicer.modules.colors.logic().GetColorLegendDisplayNode(node)
+    assert legend.GetUseColorNamesForLabels() and legend.GetLabelFormat() == "%s"
+    colors = node.GetDisplayNode().GetColorNode()
+    assert [colors.GetColorName(number) for number in range(colors.GetNumberOfColors())] == left
 
 
 def test_a_loaded_scene_knows_its_maps_and_draws_them_alike(scene, tmp_path):

@@ -54,7 +54,7 @@ def test_the_user_s_layers_come_back_exactly(scene, red):
         assert shownIn(composite)[:2] == (volume.GetID(), liver.GetID())
         assert shownIn(composite)[3] == 0.5
     assert shownIn(red)[2] == before[2]  # the user's labels stay on top
-    layers.setOpacity(0.2)
+    layers.setOpacity(liver, 0.2)
     assert shownIn(red)[3] == 0.2
     layers.show(volume, best, 0.6)  # classes are labels
     assert shownIn(red) == (volume.GetID(), None, best.GetID(), 0.2, 0.6)
@@ -66,9 +66,22 @@ def test_the_user_s_layers_come_back_exactly(scene, red):
     assert not layers.isShowing
     assert shownIn(red) == before
     assert shownIn(green)[:3] == (None, None, None)
-    layers.setOpacity(0.9)
+    layers.setOpacity(spleen, 0.9)
     layers.restore()
     assert shownIn(red) == before
+
+
+def test_segments_are_outlines_while_a_map_is_shown(scene, red):
+    volume, layers = addVolume(scene), ViewLayers(scene)
+    filled, outlined = (segmentations.newSegmentation(scene, volume).GetDisplayNode() for _ in range(2))
+    outlined.SetVisibility2DFill(False)
+    layers.show(volume, similarity(volume), 0.5)
+    assert not filled.GetVisibility2DFill() and filled.GetVisibility2DOutline()
+    late = segmentations.newSegmentation(scene, volume).GetDisplayNode()
+    layers.show(volume, similarity(volume, "spleen"), 0.5)
+    assert not late.GetVisibility2DFill()
+    layers.restore()
+    assert [node.GetVisibility2DFill() for node in (filled, outlined, late)] == [1, 0, 1]
 
 
 def test_what_left_the_scene_meanwhile_is_skipped(scene, red):
@@ -81,6 +94,28 @@ def test_what_left_the_scene_meanwhile_is_skipped(scene, red):
     layers.restore()
     assert shownIn(red) == (before[0], None, *before[2:])
     assert shownIn(late)[:3] == (None, None, None)
+
+
+def test_a_saved_scene_knows_what_the_views_showed_before_the_map(scene, red, tmp_path):
+    volume = addVolume(scene, name="mri")
+    shape = volume.GetImageData().GetDimensions()
+    segmentation = segmentations.newSegmentation(scene, volume)
+    made = segmentations.Provenance("general", "1", "2026-08-01")
+    segmentations.writeSegments(segmentation, volume, {"liver": np.ones(shape, bool)}, made, Vocabulary.load())
+    ViewLayers(scene).show(volume, similarity(volume), 0.5)
+    assert slicer.util.saveScene(str(tmp_path / "scene.mrb"))
+    scene.Clear(0)
+    slicer.util.loadScene(str(tmp_path / "scene.mrb"))
+    (view,) = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode", scene)
+    assert scene.GetNodeByID(view.GetForegroundVolumeID()).GetName().startswith("liver")
+    layers = ViewLayers(scene)
+    assert layers.isShowing
+    layers.restore()
+    names = [scene.GetNodeByID(volumeID).GetName() for volumeID in shownIn(view)[:3]]
+    assert names == ["ct", "pet", "labels"]
+    assert shownIn(view)[3:] == (0.35, 0.8)
+    (display,) = slicer.util.getNodesByClass("vtkMRMLSegmentationDisplayNode", scene)
+    assert display.GetVisibility2DFill()
 
 
 def test_a_view_that_opens_later_is_given_back_too(scene, red):

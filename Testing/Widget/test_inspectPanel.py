@@ -460,6 +460,33 @@ def testChoicesComeBackWithTheScene(ready, volume, painted):
     assert ready.ui.exampleSelector.currentSegmentID() == node.exampleSegment
 
 
+def testLoadedSceneGoesOnWithTheMapThatItShowed(ready, link, scene, sliceViews, session, tmp_path):
+    showMapOf(ready, link, "spleen")
+    showMapOf(ready, link, "liver")
+    click(ready.ui.legendCheckBox)
+    ready.node.threshold = 0.1
+    assert slicer.util.saveScene(str(tmp_path / "scene.mrb"))
+    ready.setParameterNode(None)
+    scene.Clear(0)
+    ready.setParameterNode(newParameterNode())
+    assert listed(ready) == []
+    ready.setParameterNode(None)
+    slicer.util.loadScene(str(tmp_path / "scene.mrb"))
+    node = newParameterNode()
+    ready.setParameterNode(node)
+    assert [item.text() for item in ready.ui.mapList.selectedItems()] == ["liver"]
+    assert not ready.ui.legendCheckBox.checked
+    ready.ui.thresholdSlider.value = 0.7
+    display = node.shownMap.GetDisplayNode()
+    assert display.GetApplyThreshold() and display.GetLowerThreshold() == 0.7
+    click(ready.ui.restoreButton)
+    views = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode", scene)
+    assert sorted(view.GetForegroundOpacity() for view in views) == [0.0, 0.25]
+    assert [
+        scene.GetNodeByID(view.GetBackgroundVolumeID()).GetName() for view in views if view.GetBackgroundVolumeID()
+    ] == ["mine"]
+
+
 def testNothingIsWrittenAfterThePanelWasLeft(ready, link, sliceViews, scene):
     click(ready.ui.showMapButton)
     ready.setParameterNode(None)

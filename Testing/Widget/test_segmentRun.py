@@ -150,3 +150,18 @@ def testTheResultOfAnotherVolumeIsTakenAway(ready, link):
     assert ready.ui.statusLabel.visible
     ready.ui.inputVolumeSelector.setCurrentNode(slicer.util.addVolumeFromArray(np.zeros((3, 3, 3), np.int16)))
     assert not ready.ui.statusLabel.visible
+
+
+def testShow3DMakesSurfacesOfWhatWasFoundAndTakesThemAwayAgain(ready, link, parameterNode):
+    button = ready.ui.show3DButton
+    assert not button.enabled
+    add(ready, "liver")
+    run(ready, link, {"liver": 30})
+    assert button.enabled and not button.checked
+    click(button)
+    segmentation = parameterNode.outputSegmentation.GetSegmentation()
+    assert segmentation.ContainsRepresentation("Closed surface") and button.checked
+    click(button)
+    assert not segmentation.ContainsRepresentation("Closed surface")
+    parameterNode.outputSegmentation = None
+    assert not button.enabled
