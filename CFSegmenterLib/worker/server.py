@@ -193,12 +193,18 @@ def _hello(session: Session, frame: Frame, progress: Callable) -> Answer:
 
 def _models(session: Session, frame: Frame, progress: Callable) -> Answer:
     """The shipped models and those in the folder asked for, each with its manifest; damaged ones with what is wrong."""
-    from ..catalogue import models_in, shipped_models
+    from ..catalogue import models_in, shipped_models, stores_in
     from ..model import read_manifest
+    from ..store import ModelStore
 
     folder = frame.message.get("folder")
     found = (*shipped_models(), *(models_in(folder) if folder else ()))
     models, damaged = [], []
+    for each in stores_in(folder) if folder else ():
+        try:
+            _ = ModelStore.open(each).active
+        except UserError as error:
+            damaged.append({"folder": str(each), "message": str(error)})
     for each in found:
         try:
             models.append({"folder": str(each), "manifest": read_manifest(each).model_dump(mode="json")})
