@@ -242,14 +242,8 @@ class Trainer:
     def _state(self) -> tuple[TrainingState, Any]:
         settings = self.plan.settings
         torch.manual_seed(settings.seed)
-        backbone = settings.backbone
-        network = PrototypeNetwork(backbone.name, backbone.features, settings.dimension, **backbone.options)
         prototypes = torch.from_numpy(np.array(self.plan.bank.matrix, dtype=np.float32))
-        if self.plan.initial is None:
-            network.aim_at(prototypes)
-        else:
-            load_weights(network, weights_of(self.plan.initial.network))
-        network = network.to(self.fabric.device, memory_format=torch.channels_last_3d)
+        network = self._network(prototypes).to(self.fabric.device, memory_format=torch.channels_last_3d)
         self._prototypes = prototypes.to(self.fabric.device)
         averaged = copy.deepcopy(network).eval()
         if settings.compile:
@@ -260,6 +254,16 @@ class Trainer:
         )
         wrapped, optimizer = self.fabric.setup(network, optimizer)
         return TrainingState(network, averaged, optimizer), wrapped
+
+    def _network(self, prototypes: torch.Tensor) -> PrototypeNetwork:
+        """The network before its first step; a comparison may put another one here."""
+        settings, backbone = self.plan.settings, self.plan.settings.backbone
+        network = PrototypeNetwork(backbone.name, backbone.features, settings.dimension, **backbone.options)
+        if self.plan.initial is None:
+            network.aim_at(prototypes)
+        else:
+            load_weights(network, weights_of(self.plan.initial.network))
+        return network
 
     def _resume(self) -> None:
         path = self.folder / CHECKPOINT

@@ -1,0 +1,60 @@
+"""Plots of the two reports, as SVG files that are the same bytes for the same numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+
+STYLE = {"svg.hashsalt": "accuracy", "font.size": 8, "axes.spines.top": False, "axes.spines.right": False}
+
+
+def lines(path: Path, values: Mapping[str, Sequence[float]], ticks: Sequence[str], label: str) -> None:
+    """A line a method, over steps."""
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(figsize=(6, 3))
+        for name, along in values.items():
+            axes.plot(range(len(along)), along, marker="o", markersize=3, linewidth=1, label=name)
+        axes.set_xticks(range(len(ticks)), [f"after\n{tick}" for tick in ticks])
+        axes.set_ylim(0, 1)
+        axes.set_ylabel(label)
+        axes.legend(frameon=False)
+        _save(figure, path)
+
+
+def bars(path: Path, groups: Sequence[str], values: Mapping[str, Sequence[float | None]], label: str) -> None:
+    """A group of bars a scenario, a bar a method; what is not known has no bar."""
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(figsize=(max(4.0, 1.4 * len(groups) + 2), 3))
+        width = 0.8 / max(1, len(values))
+        for number, (name, heights) in enumerate(values.items()):
+            at = np.arange(len(groups)) - 0.4 + width * (number + 0.5)
+            axes.bar(at, [np.nan if h is None else h for h in heights], width, label=name)
+        axes.set_xticks(range(len(groups)), [group.replace("-", "-\n", 1) for group in groups])
+        axes.axhline(0, color="black", linewidth=0.5)
+        axes.set_ylabel(label)
+        axes.legend(frameon=False)
+        _save(figure, path)
+
+
+def matrices(path: Path, values: Mapping[str, tuple[Sequence[str], Sequence[str], np.ndarray]]) -> None:
+    """Similarity matrices side by side: mean features in rows, prototypes in columns."""
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(1, len(values), figsize=(4.2 * len(values), 4), squeeze=False)
+        for place, (name, (rows, columns, matrix)) in zip(axes[0], values.items(), strict=True):
+            place.imshow(matrix, vmin=-1, vmax=1, cmap="RdBu_r")
+            place.set_xticks(range(len(columns)), columns, rotation=90, fontsize=6)
+            place.set_yticks(range(len(rows)), rows, fontsize=6)
+            place.set_title(name)
+        _save(figure, path)
+
+
+def _save(figure: plt.Figure, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, bbox_inches="tight", metadata={"Date": None})
+    plt.close(figure)

@@ -1,0 +1,60 @@
+"""Words that both reports use: what is missing, with what it was run, and where."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from .cells import Cell
+
+
+def missing(cells: Sequence[Cell], found: Mapping[Cell, Any]) -> str:
+    """A list of what has not been run yet; a sentence where nothing is missing."""
+    left: dict[str, dict[str, list[int]]] = {}
+    for cell in cells:
+        if cell not in found:
+            left.setdefault(cell.scenario, {}).setdefault(cell.method, []).append(cell.seed)
+    count = sum(len(seeds) for methods in left.values() for seeds in methods.values())
+    if not count:
+        return f"All {len(cells)} cells have been run."
+    lines = [f"{count} of {len(cells)} cells have not been run yet; `make bench-accuracy DATA=path` runs them:", ""]
+    for scenario, methods in left.items():
+        said = ", ".join(f"{method} (seed {', '.join(map(str, seeds))})" for method, seeds in methods.items())
+        lines.append(f"- {scenario}: {said}")
+    return "\n".join(lines)
+
+
+def setting(results: Iterable[Mapping[str, Any]]) -> str:
+    """With which network and how many iterations: the same for every method, so that any result says it."""
+    lines = {}
+    for result in results:
+        stages = result["stages"]
+        first = stages[0]["settings"]
+        backbone = first["backbone"]
+        options = ", ".join(f"{k} {v}" for k, v in backbone["options"].items())
+        counts = " + ".join(str(stage["iterations"]) for stage in stages)
+        said = (
+            f"{counts} steps of {first['patches_per_step']} patches, {backbone['name']} ({options}), "
+            f"C = {backbone['features']}"
+        )
+        key = (result["scenario"], len(stages))
+        if key not in lines or result["method"].startswith("ours"):
+            lines[key] = f"- {result['scenario']}{' (at once)' if len(stages) < len(result['steps']) else ''}: {said}"
+    return "\n".join(lines.values())
+
+
+def hours(results: Iterable[Mapping[str, Any]]) -> float:
+    """Of training, on one core, in all results."""
+    return sum(stage["seconds"] for result in results for stage in result["stages"]) / 3600
+
+
+def where(results: Iterable[Mapping[str, Any]]) -> str:
+    """On which commits and machines."""
+    results = list(results)
+    commits = dict.fromkeys(r["environment"]["commit"][:10] for r in results)
+    machines = dict.fromkeys(
+        f"{r['environment']['cpu']}, {r['environment']['threads']} threads, torch {r['environment']['torch']}, "
+        f"MONAI {r['environment']['monai']}"
+        for r in results
+    )
+    return f"Commits {', '.join(commits)}. {'; '.join(machines)}."
