@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from .cases import Modality
 from .errors import UserError, plain_reason
+from .parsing import first_complaint
 
 FORMAT = 1
 INDEX = "dataset.json"
@@ -201,9 +202,7 @@ def read_case_index(folder: Path) -> CaseIndex | None:
     try:
         return CaseIndex.model_validate(said)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the top"
-        raise UserError(_damaged(folder, f"at '{where}': {first['msg']}")) from error
+        raise UserError(_damaged(folder, first_complaint(error))) from error
 
 
 def _check_empty(folder: Path) -> None:

@@ -18,6 +18,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
 from .errors import UserError
+from .parsing import first_complaint
 from .structures import Vocabulary
 
 Split = Literal["training", "validation", "test"]
@@ -182,9 +183,7 @@ def _parse(path: Path) -> _CaseFile:
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"The case list {path} is not valid JSON: {error}.") from error
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise UserError(f"The case list {path} is not as expected at '{where}': {first['msg']}.") from error
+        raise UserError(f"The case list {path} is not as expected {first_complaint(error)}.") from error
 
 
 def _case(path: Path, parsed: _CaseFile, entry: _CaseEntry, split: Split, vocabulary: Vocabulary) -> Case:

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from .errors import UserError
 from .files.writing import write_text
 from .network import PrototypeNetwork, load_weights, weights_of
+from .parsing import first_complaint
 from .protocols import Protocol
 from .prototypes import PrototypeBank
 from .settings import BackboneSettings
@@ -195,11 +196,7 @@ def read_manifest(folder: str | Path) -> Manifest:
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"The manifest of the model {folder} is not valid JSON: {error}.") from error
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise UserError(
-            f"The manifest of the model {folder} is not as expected at '{where}': {first['msg']}."
-        ) from error
+        raise UserError(f"The manifest of the model {folder} is not as expected {first_complaint(error)}.") from error
 
 
 def record_scores(folder: str | Path, scores: dict[str, Any]) -> Manifest:

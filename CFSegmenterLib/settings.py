@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from .errors import UserError
 from .intensity import IntensityRule
+from .parsing import first_complaint
 
 Length = Annotated[float, Field(gt=0)]
 Side = Annotated[int, Field(ge=1)]
@@ -235,6 +236,4 @@ def read_settings(path: str | Path | None, kind: type[Kind] = TrainingSettings) 
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"The settings {path} are not valid JSON: {error}.") from error
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise UserError(f"The settings {path} are not as expected at '{where}': {first['msg']}.") from error
+        raise UserError(f"The settings {path} are not as expected {first_complaint(error)}.") from error

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from .errors import UserError, plain_reason
+from .parsing import first_complaint
 
 FORMAT = 1
 INDEX, VERSIONS, UPDATES = "store.json", "versions", "updates"
@@ -132,9 +133,7 @@ def read_index(folder: str | Path) -> StoreIndex:
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UserError(_damaged(folder, "it is not valid JSON")) from error
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the top"
-        raise UserError(_damaged(folder, f"at '{where}': {first['msg']}")) from error
+        raise UserError(_damaged(folder, first_complaint(error))) from error
 
 
 def _damaged(folder: str | Path, why: str) -> str:

@@ -28,6 +28,7 @@ from typing import IO, Any
 
 from ..errors import UserError
 from ..locking import is_locked
+from ..parsing import first_complaint
 
 COMMAND = (sys.executable, "-m", "CFSegmenterLib", "update")
 
@@ -331,9 +332,7 @@ def _check(request: UpdateRequest, lists: Sequence[Path]) -> None:
     try:
         UpdateSettings.model_validate(dict(request.settings or {}))
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the top"
-        raise UserError(f"The settings are not as expected at '{where}': {first['msg']}.") from error
+        raise UserError(f"The settings are not as expected {first_complaint(error)}.") from error
     read_case_lists(lists)
     if request.unlabelled is not None and not request.unlabelled.exists():
         raise UserError(f"The folder {request.unlabelled} does not exist; name the folder of the other images.")

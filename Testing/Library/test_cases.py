@@ -264,7 +264,7 @@ def test_a_file_that_is_not_json_is_named(tmp_path, content):
 def test_json_that_is_no_case_list_is_named(tmp_path):
     path = tmp_path / "dataset.json"
     path.write_text("[1, 2]")
-    assert f"The case list {path} is not as expected at 'the file'" in sentence(path)
+    assert f"The case list {path} is not as expected at 'the top'" in sentence(path)
 
 
 def test_a_list_that_cannot_be_read_is_named(tmp_path):

@@ -101,7 +101,7 @@ def test_what_was_written_is_read_back(tmp_path):
             {"sources": {"a": {"intensity": {"kind": "foreground-zscore", "upper": 0}}}},
             "sources.a.intensity.foreground-zscore.upper",
         ),
-        ([1, 2], "the file"),
+        ([1, 2], "the top"),
     ],
 )
 def test_a_setting_that_cannot_be_used_is_named(tmp_path, said, where):

@@ -1,0 +1,12 @@
+"""What a file says that does not fit its model, in words."""
+
+from __future__ import annotations
+
+from pydantic import ValidationError
+
+
+def first_complaint(error: ValidationError) -> str:
+    """The first thing that does not fit, and where, as words within a sentence: "at 'labels.liver': ..."."""
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"]) or "the top"
+    return f"at '{where}': {first['msg']}"
