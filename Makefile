@@ -20,7 +20,7 @@ USABLE := import sys, venv, ensurepip; sys.exit(sys.version_info[:2] not in ((3,
 
 export PYTHON IMAGE OUT TORCH_INDEX DATA
 
-.PHONY: help install demo test bench train lint format clean
+.PHONY: help install demo test bench bench-accuracy train lint format clean
 .DELETE_ON_ERROR:
 
 help:
@@ -28,6 +28,7 @@ help:
 	@echo "make demo IMAGE=path   the same for an image of yours (NIfTI, NRRD, MHA or a DICOM folder)"
 	@echo "make test              run the tests"
 	@echo "make bench             measure speed and memory; tables in Testing/Benchmarks/results"
+	@echo "make bench-accuracy DATA=path   train and score beside other methods; hours, goes on where it was stopped"
 	@echo "make train DATA=path   train the shipped model again from the folder of its sources"
 	@echo "make lint              check the style of the code;  make format  corrects it"
 	@echo "make install           only prepare .venv;  make clean  removes it"
@@ -61,6 +62,12 @@ train: $(STAMP)
 	$(TRAIN) --out runs/general-1 --settings Resources/Training/general-1.json --until 10916
 	$(TRAIN) --out runs/general-2 --settings Resources/Training/general-2.json --initial runs/general-1/last
 	$(TRAIN) --out runs/general-3 --settings Resources/Training/general-3.json --initial runs/general-2/last
+
+# Every cell of the tables that has no result yet; a second call beside the first one shares the work.
+bench-accuracy: $(STAMP)
+	@[ -n "$$DATA" ] || { echo "Name the folder of the sources: make bench-accuracy DATA=path" >&2; exit 2; }
+	$(BIN)/python -m Testing.Benchmarks.accuracy run --data "$$DATA"
+	$(BIN)/python -m Testing.Benchmarks.accuracy report
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -37,6 +37,7 @@ class Size:
     update_learning_rate: float = 3e-4
     dimension: int = 512
     asked_of_each: Mapping[str, int] = field(default_factory=dict)
+    checkpoint_minutes: float = 1.0
     compile: bool = False
 
     def asked(self, scenario: Scenario) -> tuple[Case, ...]:
@@ -59,7 +60,7 @@ class Size:
             dimension=self.dimension,
             seed=seed,
             validation_cases=0,
-            checkpoint_minutes=1,
+            checkpoint_minutes=self.checkpoint_minutes,
             compile=self.compile,
         )
 
@@ -72,6 +73,7 @@ class Size:
             patches_per_step=self.patches_per_step,
             learning_rate=self.update_learning_rate,
             seed=seed,
+            checkpoint_minutes=self.checkpoint_minutes,
             compile=self.compile,
         )
 
