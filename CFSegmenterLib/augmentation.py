@@ -79,9 +79,26 @@ def with_organ_contrast(
     """
     shifts = random.normal(0, deviation, size=int(labels.max()) + 1).astype(np.float32)
     shifts[0] = 0
-    # A scan blurs the border between two tissues, so the shift fades over a voxel, too.
-    blurred = torch.nn.functional.avg_pool3d(torch.from_numpy(shifts)[labels], kernel_size=3, stride=1, padding=1)
-    return image + blurred
+    return image + _blurred(torch.from_numpy(shifts)[labels])
+
+
+def with_signal_loss(image: torch.Tensor, labels: torch.Tensor, random: np.random.Generator) -> torch.Tensor:
+    """A patch in which some organs have lost most of their signal, and their texture with it, as iron does in MR.
+
+    Args:
+        image, labels: (1, X, Y, Z); each label fades with even chance, to between a tenth and six tenths of what it
+            has above the darkest of the patch. Voxels labelled 0 stay as they are.
+    """
+    count = int(labels.max()) + 1
+    lost = (random.uniform(0.4, 0.9, count) * (random.random(count) < 0.5)).astype(np.float32)
+    lost[0] = 0
+    darkest = torch.quantile(image[:, ::2, ::2, ::2], 0.02)
+    return image - _blurred(torch.from_numpy(lost)[labels]) * (image - darkest)
+
+
+def _blurred(change: torch.Tensor) -> torch.Tensor:
+    """A scan blurs the border between two tissues, so what changes one of them fades over a voxel, too."""
+    return torch.nn.functional.avg_pool3d(change, kernel_size=3, stride=1, padding=1, count_include_pad=False)
 
 
 def _angles(spacing: Sequence[float], degrees: float) -> list[float]:

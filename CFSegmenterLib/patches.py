@@ -9,12 +9,20 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from .augmentation import build_augmentation, may_be_mirrored, mirror_table, mirrored, size_to_cut, with_organ_contrast
+from .augmentation import (
+    build_augmentation,
+    may_be_mirrored,
+    mirror_table,
+    mirrored,
+    size_to_cut,
+    with_organ_contrast,
+    with_signal_loss,
+)
 from .cases import Case
 from .prepared import PreparedCase
 from .protocols import Protocol
 from .sampling import HierarchicalSampler
-from .settings import TrainingSettings
+from .settings import SourceSettings, TrainingSettings
 from .structures import Vocabulary
 
 
@@ -53,8 +61,7 @@ class PatchSequence(Dataset):
         self.sampler = HierarchicalSampler(cases, shares, settings.unannotated)
         allowed = {name for name, source in settings.sources.items() if source.mirror}
         self.mirrors = [c.source in allowed and may_be_mirrored(c.annotated, vocabulary) for c in cases]
-        listed = (settings.sources.get(case.source) for case in cases)
-        self.organ_contrasts = [0.0 if source is None else source.organ_contrast for source in listed]
+        self.sources = [settings.sources.get(case.source, SourceSettings()) for case in cases]
         self.mirror_table = torch.from_numpy(mirror_table(names, vocabulary))
         self.augmentations = {
             p.name: build_augmentation(p.patch, p.spacing, settings.augmentation) for p in protocols
@@ -79,9 +86,11 @@ class PatchSequence(Dataset):
             }
         )
         out_image, out_labels = _plain(changed["image"]), _plain(changed["labels"]).round().long()
-        contrast = self.organ_contrasts[draw.case]
-        if contrast > 0 and random.random() < 0.5:
-            out_image = with_organ_contrast(out_image, out_labels, contrast, random)
+        source = self.sources[draw.case]
+        if source.organ_contrast > 0 and random.random() < 0.5:
+            out_image = with_organ_contrast(out_image, out_labels, source.organ_contrast, random)
+        if source.signal_loss > 0 and random.random() < source.signal_loss:
+            out_image = with_signal_loss(out_image, out_labels, random)
         if self.mirrors[draw.case] and random.random() < 0.5:
             out_image, out_labels = mirrored(out_image, out_labels, self.mirror_table)
         return Patch(out_image.contiguous(), out_labels[0].contiguous(), draw.case)

@@ -35,6 +35,7 @@ class SourceSettings(_Settings):
         organ_contrast: how far illness or a contrast agent may change the brightness of one organ by itself: in half of
             the patches each annotated structure is shifted by a normal deviate of this deviation, in units of the
             normalized image.
+        signal_loss: probability of a patch in which some of the annotated organs have lost most of their signal.
         field_of_view: regions of the vocabulary that its images can contain. A known structure of any other
             region is taken as annotated and absent. None leaves every structure possible.
     """
@@ -46,6 +47,7 @@ class SourceSettings(_Settings):
     share: float = Field(default=1.0, gt=0)
     mirror: bool = False
     organ_contrast: float = Field(default=0.0, ge=0)
+    signal_loss: Probability = 0.0
     field_of_view: tuple[str, ...] | None = None
 
 
@@ -189,7 +191,7 @@ class UpdateSettings(_Settings):
     iterations: int = Field(default=100_000, ge=1)
     patches_per_step: int = Field(default=2, ge=1)
     patch_voxels: int = Field(default=150_000, ge=4096)
-    learning_rate: float = Field(default=3e-4, gt=0)
+    learning_rate: float = Field(default=1e-3, gt=0)
     weight_decay: float = Field(default=1e-2, ge=0)
     warmup: int = Field(default=20, ge=0)
     average: float = Field(default=0.99, ge=0, lt=1)

@@ -12,6 +12,7 @@ from CFSegmenterLib.augmentation import (
     mirrored,
     size_to_cut,
     with_organ_contrast,
+    with_signal_loss,
 )
 from CFSegmenterLib.settings import AugmentationSettings
 from CFSegmenterLib.structures import Vocabulary
@@ -208,7 +209,27 @@ def test_each_organ_becomes_brighter_or_darker_by_itself():
     assert abs(np.corrcoef(first, second)[0, 1]) < 0.2
 
 
+def test_organs_that_lose_their_signal_go_dark_and_lose_their_texture():
+    image = torch.from_numpy(np.random.default_rng(0).normal(0, 0.1, (1, 24, 12, 12)).astype(np.float32))
+    labels = torch.zeros(1, 24, 12, 12, dtype=torch.long)
+    labels[:, 3:9], labels[:, 15:21] = 1, 2
+    image += torch.tensor([0.0, 1.0, 3.0])[labels]
+    faded = []
+    for seed in range(60):
+        changed = with_signal_loss(image, labels, np.random.default_rng(seed))
+        assert torch.equal(changed[:, 11:13], image[:, 11:13])
+        for inside in (slice(4, 8), slice(16, 20)):
+            before, after = image[:, inside], changed[:, inside]
+            left = after.std() / before.std()
+            faded.append(left < 0.99)
+            if faded[-1]:
+                assert 0.09 < left < 0.61
+                assert after.mean() < 0.65 * before.mean()
+    assert 0.3 < np.mean(faded) < 0.7
+
+
 def test_what_nobody_drew_keeps_its_brightness():
     image = torch.randn(1, 6, 6, 6)
     labels = torch.zeros(1, 6, 6, 6, dtype=torch.long)
+    assert torch.equal(with_signal_loss(image, labels, np.random.default_rng(0)), image)
     assert torch.equal(with_organ_contrast(image, labels, 5.0, np.random.default_rng(0)), image)
