@@ -156,11 +156,9 @@ class AnnotateNextPanel(VTKObservationMixin):
         numbers = {case.number for case in self._teaching.cases}
         return [
             node
-            for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode", self._scene)
-            if node.GetClassName() == "vtkMRMLScalarVolumeNode"
-            and not node.GetHideFromEditors()
+            for node in maps.scansIn(self._scene)
+            if not node.GetHideFromEditors()
             and node.GetImageData() is not None
-            and maps.kindOf(node) is None
             and caseNumberOf(node, self._teaching.caseFolder) not in numbers
         ]
 
