@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from .case_index import INDEX, CaseEntry, CaseIndex, Split, known_modality, read_case_index, today
+from .case_labels import CaseLabels
 from .errors import UserError, plain_reason
 from .files.durable import flush_file, flush_names
 from .files.nifti import write_labels_nifti, write_volume_nifti
@@ -126,8 +127,7 @@ class CaseFolder:
         modality = known_modality(volume.modality)
         if split not in (None, "training", "validation"):
             raise UserError(f"A case is for training or validation, not for '{split}'; say one of the two, or none.")
-        said = CaseNames.checked(values, annotated, vocabulary or Vocabulary.load())
-        drawn = _checked_labels(labels, volume.shape, said.values)
+        drawn = CaseLabels.checked(labels, volume.shape, values, annotated, vocabulary or Vocabulary.load())
         with self._writing() as index:
             number = index.next_number()
             key = index.key(subject) if subject is not None and subject.strip() else None
@@ -140,13 +140,13 @@ class CaseFolder:
                 modality=modality,
                 subject=known or f"subject {number}",
                 key=key,
-                labels={str(value): name for value, name in said.values.items()},
-                annotated=said.annotated,
+                labels={str(value): name for value, name in drawn.values.items()},
+                annotated=drawn.annotated,
                 added=today(),
             )
             index.check_source(entry.source, entry.modality)
             chosen = index.split_for(entry.source, known, split)
-            self._put(entry, volume, drawn, index.with_case(entry, chosen))
+            self._put(entry, volume, drawn.array, index.with_case(entry, chosen))
         return AddedCase(number, chosen)
 
     def withdraw(self, number: int) -> None:
@@ -233,73 +233,6 @@ class CaseFolder:
             f"The case folder {self.folder} cannot be written to ({plain_reason(error)}), and is as it was; free some "
             "space, or choose a folder that you may write to."
         )
-
-
-@dataclass(frozen=True)
-class CaseNames:
-    """What the values of a label map stand for, by preferred names, and what is drawn completely."""
-
-    values: dict[int, str]
-    annotated: tuple[str, ...]
-
-    @classmethod
-    def checked(cls, values: Mapping[int, str], annotated: Iterable[str], vocabulary: Vocabulary) -> CaseNames:
-        """Check what the caller says.
-
-        Raises:
-            UserError: a value or a name cannot be, or nothing is drawn completely.
-        """
-        named: dict[int, str] = {}
-        for value, name in values.items():
-            if not str(value).isdecimal() or not 1 <= int(value) <= np.iinfo(np.uint16).max:
-                raise UserError(f"The label value {value} is not 1 to 65535; 0 is for what is not drawn.")
-            named[int(value)] = _preferred(name, vocabulary)
-            if named[int(value)] in ("", "background"):
-                raise UserError(f"The label value {value} has no structure; name what it stands for.")
-        if not named:
-            raise UserError("Nobody said what the label values stand for; name a structure for each.")
-        complete = tuple(dict.fromkeys(_preferred(name, vocabulary) for name in annotated))
-        unknown = [name for name in complete if name not in named.values()]
-        if unknown:
-            raise UserError(
-                f"'{unknown[0]}' is said to be drawn completely, but no label value stands for it; the labels are "
-                f"{', '.join(dict.fromkeys(named.values()))}."
-            )
-        if not complete:
-            raise UserError(
-                "No structure is said to be drawn completely, and nothing can be learned from a part of one: finish at "
-                "least one, and say so."
-            )
-        return cls(dict(sorted(named.items())), complete)
-
-
-def _preferred(name: str, vocabulary: Vocabulary) -> str:
-    """The vocabulary's name of a structure, or its own in lower case, as case lists have it."""
-    found = vocabulary.get(name)
-    return found.name if found else " ".join(name.lower().split())
-
-
-def _checked_labels(labels: np.ndarray, shape: tuple[int, ...], values: Mapping[int, str]) -> np.ndarray:
-    """(I, J, K) of the smallest unsigned type, holding 0 and `values` only.
-
-    Raises:
-        UserError: it is not.
-    """
-    labels = np.asarray(labels)
-    if labels.shape != shape:
-        sizes = [" x ".join(str(n) for n in each) for each in (labels.shape, shape)]
-        raise UserError(
-            f"The labels have {sizes[0]} voxels and the image has {sizes[1]}; give labels on the image's own grid."
-        )
-    if labels.dtype.kind not in "bui":
-        raise UserError("The labels are no whole numbers; give a label map in which every voxel is 0 or a value.")
-    found = {int(value) for value in np.unique(labels)} - {0}
-    if not found:
-        raise UserError("Nothing is drawn: every label is 0. Draw at least one of the structures.")
-    unnamed = sorted(found - values.keys())
-    if unnamed:
-        raise UserError(f"The labels hold the value {unnamed[0]}, which no structure was named for; name it.")
-    return labels.astype(np.uint8 if max(values) <= np.iinfo(np.uint8).max else np.uint16)
 
 
 def _row(entry: CaseEntry, split: Split) -> FolderCase:

@@ -11,7 +11,6 @@ no more, the child writes a checkpoint and ends, too.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import re
@@ -28,7 +27,7 @@ from typing import IO, Any
 
 from ..errors import UserError
 from ..locking import is_locked
-from ..parsing import first_complaint
+from .update_request import UpdateRequest
 
 COMMAND = (sys.executable, "-m", "CFSegmenterLib", "update")
 
@@ -56,29 +55,6 @@ _NOTHING_YET = {
     "message": "",
     "version": None,
 }
-
-
-@dataclass(frozen=True)
-class UpdateRequest:
-    """What an update is to do.
-
-    Attributes:
-        store: folder of the store; begun with the model where there is none.
-        model: folder, store or name of the model; None takes the store's active version.
-        cases: case lists, or folders that hold one.
-        unlabelled: folder of images to be reminded on, or a case list.
-        budget: as people say it.
-        settings: other than the defaults.
-        device: "auto", "cpu" or "cuda".
-    """
-
-    store: Path
-    model: str | None
-    cases: tuple[Path, ...]
-    unlabelled: Path | None = None
-    budget: str | None = None
-    settings: Mapping[str, Any] | None = None
-    device: str = "auto"
 
 
 @dataclass
@@ -113,20 +89,19 @@ class UpdateJobs:
         """
         from ..store import ModelStore
 
-        lists = [path / "dataset.json" if path.is_dir() else path for path in request.cases]
-        _check(request, lists)
-        model = _model_folder(request)
-        name = _name_of(model, lists, request)
+        request.check()
+        name = request.name()
         place = _place(request.store, name)
         if self._is_at_work(place):
             return name
         self._make_way(place)
+        model = request.model_folder()
         ModelStore.create(request.store, model)
         try:
             place.parent.mkdir(exist_ok=True)
             _write(_beside(place, ".settings.json"), dict(request.settings or {}))
             _write(_beside(place, ".json"), _STARTING)
-            self._children[place] = self._started(place, model, lists, request)
+            self._children[place] = self._started(place, model, request)
         except OSError as error:
             raise UserError(f"The update cannot be started ({(error.strerror or str(error)).lower()}).") from error
         return name
@@ -217,9 +192,9 @@ class UpdateJobs:
         if is_locked(_beside(place, ".lock")) and not _stops(_beside(place, ".lock")):
             raise UserError("Another program has this update under way; wait until it is done, or cancel it there.")
 
-    def _started(self, place: Path, model: Path, lists: Sequence[Path], request: UpdateRequest) -> _Child:
+    def _started(self, place: Path, model: Path, request: UpdateRequest) -> _Child:
         words = ["--model", str(model), "--out", str(request.store), "--name", place.name]
-        words += [word for each in lists for word in ("--cases", str(each))]
+        words += [word for each in request.lists for word in ("--cases", str(each))]
         words += ["--settings", str(_beside(place, ".settings.json")), "--status", str(_beside(place, ".json"))]
         words += ["--attended", "--device", request.device]
         words += ["--unlabelled", str(request.unlabelled)] if request.unlabelled is not None else []
@@ -313,51 +288,6 @@ def _stops(lock: Path) -> bool:
             return True
         time.sleep(0.1)
     return False
-
-
-def _check(request: UpdateRequest, lists: Sequence[Path]) -> None:
-    """Find what can be found wrong before a child is started.
-
-    Raises:
-        UserError: something is.
-    """
-    from pydantic import ValidationError
-
-    from ..budget import parse_budget
-    from ..cases import read_case_lists
-    from ..settings import UpdateSettings
-
-    if request.budget is not None:
-        parse_budget(request.budget)
-    try:
-        UpdateSettings.model_validate(dict(request.settings or {}))
-    except ValidationError as error:
-        raise UserError(f"The settings are not as expected {first_complaint(error)}.") from error
-    read_case_lists(lists)
-    if request.unlabelled is not None and not request.unlabelled.exists():
-        raise UserError(f"The folder {request.unlabelled} does not exist; name the folder of the other images.")
-
-
-def _model_folder(request: UpdateRequest) -> Path:
-    from ..catalogue import find_model
-    from ..store_index import is_store
-
-    if request.model is None and is_store(request.store):
-        return find_model(request.store).resolve()
-    return find_model(request.model).resolve()
-
-
-def _name_of(model: Path, lists: Sequence[Path], request: UpdateRequest) -> str:
-    """The same name for the same model, cases and settings, however long the update may take."""
-    from ..model import read_manifest
-
-    said = [
-        read_manifest(model).weights_sha256,
-        [[str(path.resolve()), hashlib.sha256(path.read_bytes()).hexdigest()] for path in lists],
-        None if request.unlabelled is None else str(request.unlabelled.resolve()),
-        dict(request.settings or {}),
-    ]
-    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:10]
 
 
 def _place(store: Path, name: str) -> Path:

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..errors import UserError
 from .framing import Frame
-from .update_jobs import UpdateRequest
+from .update_request import UpdateRequest
 
 if TYPE_CHECKING:
     from ..store import ModelStore

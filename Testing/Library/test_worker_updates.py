@@ -25,7 +25,8 @@ from CFSegmenterLib.store import ModelStore
 from CFSegmenterLib.volume import Volume
 from CFSegmenterLib.worker import update_jobs
 from CFSegmenterLib.worker.client import COMMAND, WorkerClient
-from CFSegmenterLib.worker.update_jobs import UpdateJobs, UpdateRequest
+from CFSegmenterLib.worker.update_jobs import UpdateJobs
+from CFSegmenterLib.worker.update_request import UpdateRequest
 from Testing.Library.stored import FELL, contents, propose, save_plain_model
 
 STAND_IN = Path(__file__).with_name("update_stand_in.py")
