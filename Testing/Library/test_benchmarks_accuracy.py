@@ -18,10 +18,11 @@ from filelock import FileLock
 from CFSegmenterLib.checkpoint import read_record
 from CFSegmenterLib.errors import Cancelled
 from CFSegmenterLib.planning import plan_training
+from CFSegmenterLib.settings import SourceSettings
 from CFSegmenterLib.structures import Vocabulary
-from Testing.Benchmarks.accuracy import driver
+from Testing.Benchmarks.accuracy import driver, twins
 from Testing.Benchmarks.accuracy.bench import Bench
-from Testing.Benchmarks.accuracy.cells import HEAD_COST, SEEDS, Cell, all_cells
+from Testing.Benchmarks.accuracy.cells import HEAD_COST, SEEDS, TWINS, Cell, all_cells
 from Testing.Benchmarks.accuracy.head_cost import HEADS, measure
 from Testing.Benchmarks.accuracy.methods import ALL, INCREMENTAL, RIVALS
 from Testing.Benchmarks.accuracy.methods.ablations import OtherWidth
@@ -261,7 +262,7 @@ def test_every_cell_has_a_scenario_a_method_and_a_size():
     cells = all_cells()
     assert len(cells) == len(set(cells)) == len({cell.key for cell in cells})
     for cell in cells:
-        if cell.scenario == HEAD_COST:
+        if cell.scenario in (HEAD_COST, TWINS):
             continue
         assert cell.method in ALL
         for size in SIZES.values():
@@ -297,6 +298,17 @@ def test_texts_are_read_by_our_names_where_they_are_at_hand(tmp_path):
 def test_texts_are_listed_under_names_that_the_sources_have():
     vocabulary = Vocabulary.load()
     assert all(vocabulary.get(name).name == name for name in STRUCTURES)
+
+
+def test_twins_are_compared_on_drawn_abdomens_and_drawn(tmp_path, monkeypatch):
+    for name, value in (("METHODS", ("raw-0.1",)), ("TRAINING", 1), ("VALIDATION", 1)):
+        monkeypatch.setattr(twins, name, value)
+    own = SourceSettings(spacing=(8, 8, 8), patch=(16, 16, 16))
+    size = a_tiny_size(sources={"phantom_abdomen": own}, first={"twins": 2})
+    (said,) = run(tmp_path, tmp_path, Cell(TWINS, "all", 0), size=size)
+    assert -1 <= said["rows"]["raw-0.1"]["twin"] <= 1
+    picture = path_of(tmp_path / "results", "tiny", Cell(TWINS, "all", 0)).with_suffix(".png")
+    assert picture.read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize("head", HEADS)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from Testing.Benchmarks.accuracy.cells import HEAD_COST, Cell, all_cells
+from Testing.Benchmarks.accuracy.cells import HEAD_COST, TWINS, Cell, all_cells
 from Testing.Benchmarks.accuracy.memory import Remembering
 from Testing.Benchmarks.accuracy.methods import INCREMENTAL, RIVALS
 from Testing.Benchmarks.accuracy.report import write_reports
@@ -110,7 +110,9 @@ def test_without_a_result_both_reports_say_that_everything_is_missing(tmp_path):
 
 def test_a_cell_that_was_run_is_missing_no_more(tmp_path):
     said = Reports(tmp_path, taught("naive", 0.1, 0.8))
-    assert "naive (seed 1, 2)" in next(line for line in said.incremental.splitlines() if "- class-hippocampus:" in line)
+    missing = said.incremental.partition("## What is missing")[2]
+    (line,) = [line for line in missing.splitlines() if line.startswith("- class-hippocampus:")]
+    assert "naive (seed 1, 2)" in line
 
 
 def test_forgetting_and_what_is_new_are_in_the_table(tmp_path):
@@ -176,7 +178,7 @@ def test_the_first_lines_say_whether_clip_is_worth_it(tmp_path):
     results = [at_once(name, dice + more, scenario=scenario) for name, more in
                (("ours", 0.0), ("text", 0.03), ("raw-0.1", -0.2), ("raw-0.01", 0.01))]  # fmt: skip
     first = "\n".join(Reports(tmp_path, *results).rivals.splitlines()[:10])
-    assert "Gram-Schmidt 0.580 against raw at its own best temperature (CLIP raw, tau = 0.01) 0.560: better (+2" in first
+    assert "best temperature (CLIP raw, tau = 0.01) 0.560: better (+2.0 points" in first
     assert "against it: better (+3.0 points" in first
 
 
@@ -192,6 +194,17 @@ def test_the_cost_of_a_class_is_judged_at_the_most_structures(share, said, tmp_p
     (line,) = [line for line in report.splitlines()[:10] if line.startswith("- Head at 104")]
     assert said in line and f"1/{1 / share:.0f} of the time" in line
     assert row_of(report, "CLIP-Driven Universal Model", "head")["time / ours"] == f"{1 / share:.2f}"
+
+
+def test_twins_are_shown_with_their_numbers(tmp_path):
+    raw, code = {"own": 0.9, "twin": 0.85, "dice": 0.7}, {"own": 0.8, "twin": 0.1, "dice": None}
+    twins = {"rows": {"raw-0.1": raw, "ours": code}}
+    assert "similarity maps of twins have not been drawn" in Reports(tmp_path / "before").rivals
+    report = Reports(tmp_path / "after", (Cell(TWINS, "all", 0), twins)).rivals
+    assert row_of(report, "CLIP raw, tau = 0.1", "prototypes")["twin's"] == "0.850"
+    assert row_of(report, "random code", "prototypes")["Dice"] == ""
+    assert "](json/small/twins/all-0.png)" in report
+    assert "not been drawn" not in report
 
 
 def test_small_structures_are_in_the_table_but_not_in_the_mean(tmp_path):

@@ -10,6 +10,7 @@ from .methods.ablations import LOSSES, PROTOTYPES
 
 SEEDS = (0, 1, 2)
 HEAD_COST = "head-cost"
+TWINS = "twins"
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ def _in_order() -> Iterator[Cell]:
     domains = ("domain-brainstem", "domain-abdomen-ct-mr", "domain-abdomen-mr-ct", "domain-esophagus")
     for scenario in domains:
         yield from _block(scenario, INCREMENTAL, SEEDS[:1])
+    yield Cell(TWINS, "all", 0)
     yield from _block("all-sources", RIVALS, SEEDS[:1])
     yield from _block("class-long", INCREMENTAL, SEEDS[:1])
     yield from _block("abdomen-complete", {**RIVALS, **_named(PROTOTYPES)}, SEEDS[:1])

@@ -10,12 +10,13 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from .bench import Bench
-from .cells import HEAD_COST, Cell
+from .cells import HEAD_COST, TWINS, Cell
 from .head_cost import measure_heads
 from .results import keep, path_of
 from .scenarios import AT_ONCE, INCREMENTAL
 from .sizes import Size
 from .texts import text_embeddings
+from .twins import run_twins
 
 PATIENCE = 20.0
 """Seconds until cells that another process works on are looked at again."""
@@ -52,7 +53,7 @@ def run_cells(
             try:
                 with _alone(out, size, cell):
                     say(f"{time.strftime('%H:%M:%S')} {cell}")
-                    written.append(keep(results, size.name, cell, _said(cell, bench, data)))
+                    written.append(keep(results, size.name, cell, _said(cell, bench, data, results)))
             except Timeout:
                 busy.append(cell)
         if len(busy) == len(left):
@@ -61,9 +62,11 @@ def run_cells(
     return written
 
 
-def _said(cell: Cell, bench: Bench, data: Path) -> dict[str, Any]:
+def _said(cell: Cell, bench: Bench, data: Path, results: Path) -> dict[str, Any]:
     if cell.scenario == HEAD_COST:
         return measure_heads()
+    if cell.scenario == TWINS:
+        return run_twins(bench, path_of(results, bench.size.name, cell).with_suffix(".png"))
     return bench.run(cell, {**INCREMENTAL, **AT_ONCE}[cell.scenario](data, cell.seed))
 
 

@@ -54,7 +54,28 @@ def matrices(path: Path, values: Mapping[str, tuple[Sequence[str], Sequence[str]
         _save(figure, path)
 
 
+def maps(path: Path, panels: Mapping[str, Mapping[str, np.ndarray]]) -> None:
+    """A column a method, a row a map: slices as a radiologist sees them; "image" is a scan, all else similarities."""
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(2, len(panels), figsize=(2 * len(panels), 4.2), squeeze=False)
+        shown = None
+        for column, (title, rows) in zip(axes.T, panels.items(), strict=True):
+            for place in column:
+                place.axis("off")
+            column[0].set_title(title)
+            for place, (name, values) in zip(column, rows.items(), strict=False):
+                if name == "image":
+                    place.imshow(values[::-1, ::-1], cmap="gray")
+                else:
+                    shown = place.imshow(values[::-1, ::-1], vmin=-1, vmax=1, cmap="RdBu_r")
+                    place.text(0.02, 0.02, name, transform=place.transAxes, fontsize=6)
+        if shown is not None:
+            figure.colorbar(shown, ax=axes, shrink=0.6, label="similarity")
+        _save(figure, path)
+
+
 def _save(figure: plt.Figure, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, bbox_inches="tight", metadata={"Date": None})
+    plain = {"Date": None} if path.suffix == ".svg" else {"Software": None}
+    figure.savefig(path, bbox_inches="tight", metadata=plain, dpi=80)
     plt.close(figure)

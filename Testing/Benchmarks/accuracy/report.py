@@ -6,9 +6,10 @@ from pathlib import Path
 
 from Testing.Benchmarks.measure import RESULTS
 
-from .cells import HEAD_COST, all_cells
+from .apart import Apart
+from .cells import HEAD_COST, TWINS, all_cells
 from .incremental_report import incremental_report
-from .results import read_all
+from .results import path_of, read_all
 from .rivals_report import rivals_report
 from .scenarios import INCREMENTAL
 
@@ -31,9 +32,14 @@ def write_reports(
     cells = all_cells()
     found = read_all(results, size, cells)
     taught = [cell for cell in cells if cell.scenario in INCREMENTAL]
-    at_once = [cell for cell in cells if cell.scenario not in INCREMENTAL and cell.scenario != HEAD_COST]
+    apart = {cell.scenario: cell for cell in cells if cell.scenario in (HEAD_COST, TWINS)}
+    at_once = [cell for cell in cells if cell not in taught and cell not in apart.values()]
     plots = incremental.parent / "plots"
-    costs = next((said for cell, said in found.items() if cell.scenario == HEAD_COST), None)
+    apart_from_tables = Apart(
+        found.get(apart[HEAD_COST]),
+        found.get(apart[TWINS]),
+        path_of(results, size, apart[TWINS]).with_suffix(".png"),
+    )
     incremental.write_text(incremental_report(taught, found, plots, incremental.parent), encoding="utf-8")
-    rivals.write_text(rivals_report(at_once, found, costs, plots, rivals.parent), encoding="utf-8")
+    rivals.write_text(rivals_report(at_once, found, apart_from_tables, plots, rivals.parent), encoding="utf-8")
     return [incremental, rivals]

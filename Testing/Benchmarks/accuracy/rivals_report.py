@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 
 from Testing.Benchmarks.measure import markdown_table
 
+from .apart import ABOUT_TWINS, Apart, cost_table, sentence_on_cost, twins_table
 from .cells import Cell
 from .methods import ALL, RIVALS
 from .plots import matrices
@@ -19,9 +21,6 @@ from .words import hours, missing, setting, where
 
 Found = Mapping[Cell, Mapping[str, Any]]
 BySeed = dict[int, Mapping[str, Any]]
-
-TIME_LIMIT, MEMORY_LIMIT = 1 / 20, 1 / 50
-"""What our head may cost of CLIP-Driven's at 104 structures."""
 
 LEFT_OUT = (
     ("right adrenal gland", "btcv_ct"),
@@ -48,13 +47,11 @@ cases, each averaged over its structures and seeds, gives p < 0.05.
 - **Versatile**: the ambiguity-aware loss with the weights of its paper"""
 
 
-def rivals_report(
-    cells: Sequence[Cell], found: Found, costs: Mapping[str, Any] | None, plots: Path, beside: Path
-) -> str:
+def rivals_report(cells: Sequence[Cell], found: Found, apart: Apart, plots: Path, beside: Path) -> str:
     """The report's Markdown; its plots are written into `plots`, linked relative to the folder `beside`."""
     grouped = _grouped(cells, found)
     results = [found[cell] for cell in cells if cell in found]
-    parts = ["# The method beside others", "", *_answers(cells, grouped, costs), "", ABOUT]
+    parts = ["# The method beside others", "", *_answers(cells, grouped, apart.costs), "", ABOUT]
     for scenario, methods in grouped.items():
         parts += ["", f"## {scenario}", "", _table(methods)]
         others = {name: seeds for name, seeds in methods.items() if name not in RIVALS}
@@ -65,14 +62,19 @@ def rivals_report(
     if _draw_geometry(grouped, chart):
         picture = f"![mean features]({chart.relative_to(beside).as_posix()})"
         parts += ["", "## Features and prototypes", "", GEOMETRY, "", picture]
-    if costs:
-        parts += ["", "## What a class costs", "", _cost_table(costs)]
+    if apart.twins:
+        linked = Path(os.path.relpath(apart.picture, beside)).as_posix()
+        parts += ["", "## Twins", "", ABOUT_TWINS, "", twins_table(apart.twins), "", f"![similarity maps]({linked})"]
+    if apart.costs:
+        parts += ["", "## What a class costs", "", cost_table(apart.costs)]
     if results:
         parts += ["", "## How it was run", "", setting(results)]
         parts += ["", f"{hours(results):.1f} hours of training on one core. {where(results)}"]
     parts += ["", "## What is missing", "", missing(cells, found), ""]
-    if costs is None:
+    if apart.costs is None:
         parts += ["The cost of a class has not been measured yet.", ""]
+    if apart.twins is None:
+        parts += ["The similarity maps of twins have not been drawn yet.", ""]
     return "\n".join(parts)
 
 
@@ -107,7 +109,7 @@ def _answers(
         gaps = {name: compared(ours, methods[name]) for name in RIVALS if name != "ours" and name in methods}
         told = "; ".join(f"{ALL[name].title} {_verdict(gap)}" for name, gap in gaps.items() if gap is not None)
         said.append(f"{scenario}: ours {_mean(ours).said()}. Ours against {told or 'nothing else run yet'}.")
-    said += [_worth(grouped), _dear(costs)]
+    said += [_worth(grouped), sentence_on_cost(costs)]
     return [f"- {line}" for line in said]
 
 
@@ -128,19 +130,6 @@ def _worth(grouped: dict[str, dict[str, BySeed]]) -> str:
         f"Is it worth orthogonalising CLIP ({TEXT_SCENARIO})? Gram-Schmidt {had['text'].said()} against raw at its own "
         f"best temperature ({ALL[best_raw].title}) {had[best_raw].said()}: {_verdict(against_raw)}. A random "
         f"orthonormal code gives {had['ours'].said()}; Gram-Schmidt of CLIP against it: {_verdict(against_code)}."
-    )
-
-
-def _dear(costs: Mapping[str, Any] | None) -> str:
-    if costs is None:
-        return "Cost of a class: not measured yet."
-    most = max(row["structures"] for row in costs["rows"])
-    at = {row["head"]: row for row in costs["rows"] if row["structures"] == most}
-    time, memory = (at["ours"][key] / at["clip-driven"][key] for key in ("cpu_seconds", "bytes"))
-    kept = "as promised" if time <= TIME_LIMIT and memory <= MEMORY_LIMIT else "**more than promised**"
-    return (
-        f"Head at {most} structures: 1/{1 / time:.0f} of the time and 1/{1 / memory:.0f} of the memory of "
-        f"CLIP-Driven's, {kept} (1/20 and 1/50)."
     )
 
 
@@ -205,30 +194,6 @@ def _cost(seeds: BySeed) -> float | None:
     measured = [result["stages"][-1]["cpu_seconds_per_iteration"] for result in seeds.values()]
     known = [seconds for seconds in measured if seconds is not None]
     return float(np.median(known)) if known else None
-
-
-def _cost_table(costs: Mapping[str, Any]) -> str:
-    most = {row["structures"]: row for row in costs["rows"] if row["head"] == "ours"}
-    rows = []
-    for row in costs["rows"]:
-        ours = most[row["structures"]]
-        rows.append(
-            [
-                ALL.get(row["head"], ALL["ours"]).title,
-                str(row["structures"]),
-                f"{row['parameters']:,}",
-                f"{row['cpu_seconds'] / ours['cpu_seconds']:.2f}",
-                f"{row['bytes'] / ours['bytes']:.1f}",
-                f"{row['bytes'] / 1e6:,.0f}",
-            ]
-        )
-    shape = " x ".join(map(str, costs["shape"]))
-    table = markdown_table(["head", "structures", "parameters", "time / ours", "memory / ours", "MB"], rows)
-    return (
-        f"From the backbone's features of {shape} voxels to a label for each, one thread, every head in a process of "
-        f"its own, all in one run. Our {most[max(most)]['parameters']:,} parameters are the projection; a structure "
-        f"adds a prototype, which is not trained.\n\n{table}"
-    )
 
 
 def _draw_geometry(grouped: dict[str, dict[str, BySeed]], path: Path) -> bool:

@@ -82,6 +82,7 @@ class Size:
 
 
 SOURCES = {
+    "phantom_abdomen": SourceSettings(spacing=(3, 3, 7.7), patch=(64, 64, 16)),
     "msd_hippocampus": SourceSettings(spacing=(1, 1, 1), patch=(32, 48, 32), mirror=True),
     "oasis_brain_t1": SourceSettings(spacing=(2, 2, 2), patch=(40, 48, 40), mirror=True),
     "chaos_mr_t2": SourceSettings(spacing=(3, 3, 7.7), patch=(64, 64, 16)),
@@ -101,6 +102,7 @@ FIRST = {
     "hippocampus-complete": 400,
     "abdomen-complete": 600,
     "all-sources": 1500,
+    "twins": 400,
 }
 
 UPDATE = {
