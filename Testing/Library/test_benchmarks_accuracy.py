@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,7 @@ from Testing.Benchmarks.accuracy.methods.ablations import OtherWidth
 from Testing.Benchmarks.accuracy.results import path_of
 from Testing.Benchmarks.accuracy.scenarios import AT_ONCE, class_hippocampus, hippocampus_half
 from Testing.Benchmarks.accuracy.scenarios import INCREMENTAL as TAUGHT
-from Testing.Benchmarks.accuracy.sizes import SIZES
+from Testing.Benchmarks.accuracy.sizes import SIZES, some_of
 from Testing.Benchmarks.accuracy.sources import merged, read_source, restricted, split_subjects, without_annotation
 from Testing.Benchmarks.accuracy.texts import STRUCTURES, text_embeddings
 from Testing.Benchmarks.accuracy.trainer import ComparedTrainer
@@ -227,6 +228,13 @@ def test_a_case_that_annotates_nothing_of_a_step_is_left_out(data):
     source = read_source(data, "msd_hippocampus")
     only_old = restricted(source, [OLD])
     assert restricted(only_old, [NEW]).cases == ()
+
+
+def test_a_few_validation_cases_show_what_only_a_few_annotate(data):
+    cases = read_source(data, "msd_hippocampus").of("training")
+    rare = [replace(case, annotated=(OLD, NEW) if number == 5 else (OLD,)) for number, case in enumerate(cases)]
+    assert some_of(rare, 3) == [rare[0], rare[1], rare[5]]
+    assert some_of(rare, None) == some_of(rare, 6) == rare
 
 
 def test_subjects_are_shared_out_evenly(data):

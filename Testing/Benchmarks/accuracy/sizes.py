@@ -43,13 +43,13 @@ class Size:
     def asked(self, scenario: Scenario) -> tuple[Case, ...]:
         """The validation cases that every method is scored on."""
         most = self.asked_of_each.get(scenario.name)
-        return tuple(case for each in scenario.lists for case in each.of("validation")[:most])
+        return tuple(case for each in scenario.lists for case in some_of(each.of("validation"), most))
 
     def training(self, scenario: str, lists: Sequence[CaseList], seed: int, steps: int = 1) -> TrainingSettings:
         """Settings of a training from nothing; one of `steps` steps at once has the iterations of all of them."""
         updates = self.update.get(scenario, 0) * (steps - 1)
         return TrainingSettings(
-            sources=self._sources(lists),
+            sources=self._sources(lists, FIELDS_OF_VIEW if scenario == "all-sources" else {}),
             backbone=self.backbone,
             loss=OUR_LOSS,
             iterations=self.first[scenario] + updates,
@@ -77,9 +77,36 @@ class Size:
             compile=self.compile,
         )
 
-    def _sources(self, lists: Sequence[CaseList]) -> dict[str, SourceSettings]:
-        return {each.source: self.sources[each.source] for each in lists if each.source in self.sources}
+    def _sources(
+        self, lists: Sequence[CaseList], fields_of_view: Mapping[str, tuple[str, ...]] | None = None
+    ) -> dict[str, SourceSettings]:
+        listed = {each.source: self.sources[each.source] for each in lists if each.source in self.sources}
+        regions = fields_of_view or {}
+        return {
+            name: own.model_copy(update={"field_of_view": regions.get(name)}) for name, own in listed.items()
+        }
 
+
+def some_of(cases: Sequence[Case], most: int | None) -> list[Case]:
+    """At most `most` cases in their order, chosen so that what few of them annotate is not left out."""
+    if most is None or len(cases) <= most:
+        return list(cases)
+    names = dict.fromkeys(name for case in cases for name in case.annotated)
+    rare = sorted(names, key=lambda name: sum(name in case.annotated for case in cases))
+    first = [case for name in rare for case in [c for c in cases if name in c.annotated][:2]]
+    chosen = list(dict.fromkeys(case.image for case in (*first, *cases)))[:most]
+    return [case for case in cases if case.image in chosen]
+
+
+FIELDS_OF_VIEW = {
+    "msd_hippocampus": ("brain",),
+    "oasis_brain_t1": ("brain",),
+    "chaos_mr_t2": ("abdomen", "thorax", "heart", "spine"),
+    "acdc_cine_mr": ("heart", "thorax", "abdomen"),
+    "openkbp_hn_ct": ("brain", "head and neck", "spine", "thorax"),
+}
+"""What the images of the shipped model's sources can contain, as in its settings; every method that looks at what may
+hide behind label 0 is told."""
 
 SOURCES = {
     "phantom_abdomen": SourceSettings(spacing=(3, 3, 7.7), patch=(64, 64, 16)),
