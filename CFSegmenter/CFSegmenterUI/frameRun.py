@@ -10,6 +10,22 @@ from slicer.i18n import tr as _
 
 from . import volumes
 from .session import RunOptions, SegmentResult, Session
+from .task import Task
+
+
+def waitForFrames(
+    session: Session, volumeNode: Any, structures: Sequence[str], segmentationNode: Any, options: RunOptions
+) -> list[SegmentResult]:
+    """Segment every frame and wait for it while events are processed; for scripts.
+
+    Raises:
+        UserError: a frame could not be segmented.
+        Cancelled: somebody cancelled.
+    """
+    task = Task(_("Segmenting all frames"), None, None)
+    ends = {"done": task.finish, "failed": task.fail, "progress": task.tell, "cancelled": task.giveUp}
+    FrameRun(session, volumeNode, structures, segmentationNode, options, **ends)
+    return session.wait(task)
 
 
 class FrameRun:

@@ -14,6 +14,7 @@ from slicer.util import VTKObservationMixin
 from CFSegmenterLib.errors import UserError
 
 from . import compat, maps, segmentations
+from .mapList import MapList
 from .models import ModelInfo
 from .probePoint import ProbePoint
 from .ranking import showRanking
@@ -41,13 +42,13 @@ class InspectPanel(VTKObservationMixin):
         self._query: Query | None = None
         self._probed: tuple[Any, ...] | None = None
         self._hasMoved = False
-        self._listed: list[tuple[str, str]] = []
         self._isUpdating = False
         self._layers = ViewLayers(self._scene)
         widget = slicer.util.loadUI(resourcePath("UI/InspectPanel.ui"))
         parent.layout().addWidget(widget)
         self.ui = slicer.util.childWidgetVariables(widget)
         widget.setMRMLScene(self._scene)
+        self._maps = MapList(self.ui.mapList, self._scene, self._onMapSelected)
         self._point = ProbePoint(self._scene, self._onPointMoved, self._onPlacing)
         self._connect()
         self._say("")
@@ -92,7 +93,6 @@ class InspectPanel(VTKObservationMixin):
         ui.opacitySlider.connect("valueChanged(double)", self._onOpacity)
         ui.thresholdSlider.connect("valueChanged(double)", self._onThreshold)
         ui.segmentButton.connect("clicked(bool)", self._onSegment)
-        ui.mapList.connect("itemSelectionChanged()", self._onMapSelected)
         ui.legendCheckBox.connect("toggled(bool)", self._onLegend)
         ui.restoreButton.connect("clicked(bool)", self._restore)
         ui.placeButton.connect("clicked(bool)", self._onPlace)
@@ -164,10 +164,8 @@ class InspectPanel(VTKObservationMixin):
         self._layers.showOutlines()
         self._say(_('Segment "{name}" is in {node}.').format(name=name, node=segmentation.GetName()))
 
-    def _onMapSelected(self) -> None:
-        selected = self.ui.mapList.selectedItems()
-        mapNode = self._scene.GetNodeByID(selected[0].data(qt.Qt.UserRole)) if selected else None
-        if mapNode is not None and mapNode is not self._shown:
+    def _onMapSelected(self, mapNode: Any) -> None:
+        if mapNode is not self._shown:
             self._show(mapNode)
 
     def _onPlace(self, on: bool) -> None:
@@ -287,7 +285,7 @@ class InspectPanel(VTKObservationMixin):
             if self._node is not None:
                 self._follow(self._node)
                 self._giveUpMap()
-            self._listMaps()
+            self._maps.show(self._volume, self._shown)
             self._enable()
         finally:
             self._isUpdating = False
@@ -328,7 +326,7 @@ class InspectPanel(VTKObservationMixin):
     def _reasonNot(self) -> str:
         """Why nothing can be asked, and what to do about it; "" where it can."""
         if self._model is None:
-            return _("No model is loaded yet; choose one under Models.")
+            return self._session.searchText or _("No model is loaded yet; choose one under Models.")
         if self._node is None or self._volume is None:
             return _("No volume is chosen; load a scan and choose it under Segment.")
         return ""
@@ -367,22 +365,6 @@ class InspectPanel(VTKObservationMixin):
         self._layers.restore()
         maps.hideLegends(self._scene)
         self._update()
-
-    def _listMaps(self) -> None:
-        """The maps of the volume, the one in the views selected."""
-        mapList = self.ui.mapList
-        nodes = maps.mapsOf(self._volume) if self._volume is not None else ()
-        listed = [(maps.titleOf(mapNode), mapNode.GetID()) for mapNode in nodes]
-        mapList.blockSignals(True)
-        if listed != self._listed:
-            mapList.clear()
-            for row, (title, identity) in enumerate(listed):
-                mapList.addItem(title)
-                mapList.item(row).setData(qt.Qt.UserRole, identity)
-            self._listed = listed
-        for row, mapNode in enumerate(nodes):
-            mapList.item(row).setSelected(mapNode is self._shown)
-        mapList.blockSignals(False)
 
     def _forgetPoint(self) -> None:
         """What is at the point is no longer known: it is another volume or model, or there is no point."""

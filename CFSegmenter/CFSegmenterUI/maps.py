@@ -107,6 +107,12 @@ def mapsOf(volumeNode: Any) -> list[Any]:
     return [node for node in found if volumeOf(node) is volumeNode]
 
 
+def scansIn(scene: Any) -> list[Any]:
+    """The volumes that may be segmented: neither label maps nor maps of ours."""
+    nodes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode", scene)
+    return [node for node in nodes if not node.IsA("vtkMRMLLabelMapVolumeNode") and kindOf(node) is None]
+
+
 def volumeOf(mapNode: Any) -> Any:
     """The volume that a map is of; None where it is gone."""
     return mapNode.GetNodeReference(VOLUME_ROLE)

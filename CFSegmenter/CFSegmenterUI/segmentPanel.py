@@ -203,7 +203,7 @@ class SegmentPanel:
     def _reasonNot(self) -> str:
         """Why Apply cannot be clicked, and what to do about it; "" where it can."""
         if self._model() is None:
-            return _("No model is loaded yet; choose one under Models.")
+            return self._session.searchText or _("No model is loaded yet; choose one under Models.")
         if self._node is None or self._node.inputVolume is None:
             return _("No volume is chosen; load a scan and choose it above.")
         if self._node.inputVolume.GetImageData() is None:

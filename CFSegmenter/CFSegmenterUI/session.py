@@ -60,7 +60,7 @@ class SegmentResult:
 class Session:
     """A Session speaks to one worker about the volumes of one scene, one task at a time.
 
-    Topics that listeners hear of: "models", "busy", "encoded", "worker".
+    Topics that listeners hear of: "models", "search" (for them), "busy", "encoded", "worker".
 
     Attributes:
         models: those that there are, as far as they can be read.
@@ -76,6 +76,7 @@ class Session:
         self.vocabulary = vocabulary
         self.models: tuple[ModelInfo, ...] = ()
         self.damaged: dict[str, str] = {}
+        self._search: Task | None = None
         self._modelFolders = modelFolders
         self._listeners: list[Callable[[str], None]] = []
         self._talk = Conversation(scene, link, self.modelAt, self._tell)
@@ -108,7 +109,8 @@ class Session:
         cancelled: Callable[[], None] | None = None,
     ) -> Task:
         """Ask the worker which models there are; listeners hear of "models", and `damaged` says what was left out."""
-        task = Task(_("Looking for models"), done, failed, None, cancelled)
+        ends = self._searched(failed), self._searched(cancelled)
+        task = self._search = Task(_("Looking for models"), done, ends[0], None, ends[1])
         found: dict[str, ModelInfo] = {}
         damaged: dict[str, str] = {}
 
@@ -133,7 +135,25 @@ class Session:
             task.follow(request)
 
         ask(list(self._modelFolders()) or [None])
+        self._tell("search")
         return task
+
+    @property
+    def searchText(self) -> str:
+        """Why it is not known which models there are: they are looked for, or that failed; "" where it is known."""
+        if self._search is not None and self._search.isActive:
+            return _("Looking for models; the first time the worker must start.")
+        return (self._search.error if self._search is not None else None) or ""
+
+    def _searched(self, tell: Callable[..., None] | None) -> Callable[..., None]:
+        """`tell` as an end of a search that found nothing."""
+
+        def end(*said: str) -> None:
+            self._tell("search")
+            if tell:
+                tell(*said)
+
+        return end
 
     def modelAt(self, folder: str) -> ModelInfo | None:
         """The model in `folder`; the first shipped one for an empty name; None where it is not known (any more)."""

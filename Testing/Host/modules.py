@@ -48,6 +48,7 @@ class ScriptedModule:
             self._representation.setLayout(qt.QVBoxLayout())
             self._representation.setMRMLScene(slicer.mrmlScene)
             self._widget = getattr(self._python, f"{self.name}Widget")(self._representation)
+            unwrap(self._representation).python = self._widget
             setattr(slicer.modules, f"{self.name}Widget", self._widget)
             self._widget.setup()
         return self._representation

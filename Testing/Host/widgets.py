@@ -43,6 +43,11 @@ class qSlicerScriptedLoadableModuleWidget(qMRMLWidget):
     def __init__(self, parent=None):
         super().__init__(parent)
         self.entered = False
+        self.python = None
+
+    def self(this):
+        """The Python object behind the panel."""
+        return this.python
 
     isEntered = Property(bool, lambda self: self.entered)
 

@@ -85,6 +85,9 @@ class Link:
     def last(self):
         return self.questions[-1]
 
+    def lastOf(self, verb):
+        return [question for question in self.questions if question.verb == verb][-1]
+
 
 def openPanel(panelClass, session, resourcePath=None, **others):
     """The panel of a class in a window 420 pixels wide, as the module's panel is."""

@@ -1,23 +1,14 @@
 """A segment panel on a real scene and a real session; what the worker answers is given by the test, word for word."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
-import qt
 import slicer
-from CFSegmenterUI.parameters import CFSegmenterParameterNode
 from CFSegmenterUI.segmentPanel import SegmentPanel
 from CFSegmenterUI.session import Session
-from PySide6.QtCore import Qt
-from PySide6.QtTest import QTest
-from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
 from CFSegmenterLib.structures import Vocabulary
-from CFSegmenterLib.worker.framing import Frame
-from Testing.Host.proxies import unwrap
+from Testing.Widget.answeredWorker import Link, click, enter, newParameterNode, openPanel
 
-MODULE = Path(__file__).parents[2] / "CFSegmenter"
 SHAPE = (6, 5, 4)
 MANIFEST = {
     "name": "general",
@@ -33,57 +24,6 @@ MANIFEST = {
 }
 
 
-class Question:
-    """A request that waits for the test to answer it."""
-
-    def __init__(self, verb, message, arrays, callbacks):
-        self.verb, self.message, self.arrays, self.callbacks = verb, message, arrays, callbacks
-        self.isActive = True
-        self.isCancelled = False
-
-    def answer(self, message=None, arrays=None):
-        self.isActive = False
-        self.callbacks["done"](Frame(message or {}, arrays or {}))
-
-    def refuse(self, text, gone=False):
-        self.isActive = False
-        self.callbacks["failed"](text, gone)
-
-    def tell(self, done, total, what, secondsLeft):
-        self.callbacks["progress"](done, total, what, secondsLeft)
-
-    def cancel(self):
-        self.isCancelled = True
-
-    def giveUp(self):
-        self.isActive = False
-        self.callbacks["cancelled"]()
-
-
-class Link:
-    """Takes the place of WorkerLink."""
-
-    machine = None
-    isRunning = True
-
-    def __init__(self):
-        self.questions = []
-
-    def addListener(self, callback):
-        pass
-
-    def request(self, verb, message=None, arrays=None, **callbacks):
-        self.questions.append(Question(verb, message or {}, arrays or {}, callbacks))
-        return self.questions[-1]
-
-    @property
-    def verbs(self):
-        return [question.verb for question in self.questions]
-
-    def last(self, verb):
-        return [question for question in self.questions if question.verb == verb][-1]
-
-
 @pytest.fixture
 def link():
     return Link()
@@ -97,7 +37,7 @@ def session(scene, link):
 @pytest.fixture
 def knownModel(session, link):
     session.refreshModels()
-    link.last("models").answer({"models": [{"folder": "/models/general", "manifest": MANIFEST}]})
+    link.lastOf("models").answer({"models": [{"folder": "/models/general", "manifest": MANIFEST}]})
     link.questions.clear()
     return session.modelAt("")
 
@@ -126,12 +66,12 @@ def cine(scene, volume):
 
 @pytest.fixture
 def parameterNode(scene):
-    return CFSegmenterParameterNode(ScriptedLoadableModuleLogic().getParameterNode())
+    return newParameterNode()
 
 
 @pytest.fixture
 def panel(session):
-    panel = makePanel(session)
+    panel = openPanel(SegmentPanel, session)
     yield panel
     panel.cleanup()
 
@@ -142,26 +82,6 @@ def ready(panel, knownModel, parameterNode, volume):
     parameterNode.inputVolume = volume
     panel.setParameterNode(parameterNode)
     return panel
-
-
-def makePanel(session):
-
-    parent = slicer.qMRMLWidget()
-    parent.setLayout(qt.QVBoxLayout())
-    panel = SegmentPanel(parent, session, lambda name: str(MODULE / "Resources" / name))
-    panel.parent = parent  # keeps it alive as the module's widget does
-    parent.resize(420, 760)
-    parent.show()
-    return panel
-
-
-def click(widget):
-    QTest.mouseClick(unwrap(widget), Qt.MouseButton.LeftButton)
-
-
-def enter(widget, text):
-    QTest.keyClicks(unwrap(widget), text)
-    QTest.keyClick(unwrap(widget), Qt.Key.Key_Return)
 
 
 def add(panel, *names):
@@ -182,7 +102,7 @@ def maskFrame(counts):
 
 def encode(link):
     """Let the worker say that the volume has passed through the network."""
-    link.last("encode").answer({"protocol_name": "abdomen CT"})
+    link.lastOf("encode").answer({"protocol_name": "abdomen CT"})
 
 
 def run(panel, link, counts):
@@ -190,4 +110,4 @@ def run(panel, link, counts):
     click(panel.ui.applyButton)
     if link.verbs[-1] == "encode":
         encode(link)
-    link.last("segment").answer(*maskFrame(counts))
+    link.lastOf("segment").answer(*maskFrame(counts))

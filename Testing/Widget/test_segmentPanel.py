@@ -5,10 +5,12 @@ import numpy as np
 import qt
 import slicer
 from CFSegmenterUI.presets import Presets
+from CFSegmenterUI.segmentPanel import SegmentPanel
 from CFSegmenterUI.session import RunOptions
 from PySide6.QtTest import QTest
 
 from Testing.Host.proxies import unwrap
+from Testing.Widget.answeredWorker import openPanel
 from Testing.Widget.segmentPanelFixtures import (  # fixtures among them
     MANIFEST,
     add,
@@ -17,7 +19,6 @@ from Testing.Widget.segmentPanelFixtures import (  # fixtures among them
     enter,
     knownModel,
     link,
-    makePanel,
     panel,
     parameterNode,
     ready,
@@ -38,7 +39,7 @@ def testApplySaysWhatIsMissing(panel, session, link, parameterNode, volume, scen
     panel.setParameterNode(parameterNode)
     assert "model" in reason()
     session.refreshModels()
-    link.last("models").answer({"models": [{"folder": "/models/general", "manifest": MANIFEST}]})
+    link.lastOf("models").answer({"models": [{"folder": "/models/general", "manifest": MANIFEST}]})
     assert panel.ui.modelLabel.text == "general 3"
     assert "volume" in reason()
     panel.ui.inputVolumeSelector.setCurrentNode(volume)
@@ -47,6 +48,21 @@ def testApplySaysWhatIsMissing(panel, session, link, parameterNode, volume, scen
     assert panel.ui.applyButton.enabled
     scene.RemoveNode(volume)
     assert "volume" in reason()
+
+
+def testApplySaysThatModelsAreLookedForAndWhyNoneWereFound(panel, session, link, parameterNode, volume):
+    parameterNode.inputVolume = volume
+    panel.setParameterNode(parameterNode)
+    session.refreshModels()
+    assert panel.ui.estimateLabel.text.startswith("Looking for models")
+    link.last.refuse("The worker could not be started; correct the worker command.")
+    assert panel.ui.estimateLabel.text == "The worker could not be started; correct the worker command."
+    session.refreshModels()
+    link.last.giveUp()
+    assert panel.ui.estimateLabel.text.startswith("No model is loaded")
+    session.refreshModels()
+    link.last.answer({"models": [{"folder": "/models/general", "manifest": MANIFEST}]})
+    assert "No structure is checked" in panel.ui.estimateLabel.text
 
 
 def testAnEstimateStandsThereBeforeApplyAndFollowsTheChoices(ready, parameterNode):
@@ -73,7 +89,7 @@ def testApplyWaitsWhileAnotherPanelIsAtWork(ready, session, volume, link):
 def testCheckedStructuresAreInTheParameterNodeAndComeBackFromIt(ready, parameterNode, session):
     add(ready, "spleen", "left kidney")
     assert set(parameterNode.targets) == {"left kidney", "spleen"}
-    other = makePanel(session)
+    other = openPanel(SegmentPanel, session)
     other.setParameterNode(parameterNode)
     assert other.ui.targetsLabel.text == "2 of 6 checked."
     parameterNode.targets = ["heart"]
@@ -119,7 +135,7 @@ def testASetIsRememberedUnderANameForTheNextTime(ready, parameterNode, session):
     click(ready.ui.savePresetButton)
     click(ready.ui.noneButton)
 
-    another = makePanel(session)
+    another = openPanel(SegmentPanel, session)
     another.setParameterNode(parameterNode)
     chooseItem(another.ui.presetComboBox, "my two")
     assert set(parameterNode.targets) == {"heart", "liver"}
@@ -164,5 +180,5 @@ def testDeviceAndKindOfScanAreAskedOfTheWorker(ready, parameterNode, link):
     chooseItem(ready.ui.protocolComboBox, "abdomen MR T2")
     assert (parameterNode.device, parameterNode.protocol) == ("cpu", "abdomen MR T2")
     click(ready.ui.applyButton)
-    asked = link.last("encode").message
+    asked = link.lastOf("encode").message
     assert (asked["model"], asked["device"], asked["protocol_name"]) == ("/models/general", "cpu", "abdomen MR T2")

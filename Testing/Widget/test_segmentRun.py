@@ -27,13 +27,13 @@ def testApplyBecomesCancelAndProgressIsSaidInWords(ready, link):
     click(ui.applyButton)
     assert ui.applyButton.text == "Cancel" and ui.progressBar.visible
     assert not ui.estimateLabel.visible
-    link.last("encode").tell(2, 41, "window 3 of 41", 12.3)
+    link.lastOf("encode").tell(2, 41, "window 3 of 41", 12.3)
     assert ui.statusLabel.text == "Encoding window 3 of 41, 12 s left"
     assert (ui.progressBar.value, ui.progressBar.maximum) == (2, 41)
     encode(link)
-    link.last("segment").tell(0, 4, "deciding", None)
+    link.lastOf("segment").tell(0, 4, "deciding", None)
     assert ui.statusLabel.text == "Deciding"
-    link.last("segment").answer(*maskFrame({"liver": 3}))
+    link.lastOf("segment").answer(*maskFrame({"liver": 3}))
     assert ui.applyButton.text == "Apply" and ui.applyButton.enabled
     assert not ui.progressBar.visible
 
@@ -43,7 +43,7 @@ def testCancelIsHeardAtOnceAndSaidWhenItIsDone(ready, link, parameterNode):
     add(ready, "liver")
     click(ui.applyButton)
     click(ui.applyButton)
-    question = link.last("encode")
+    question = link.lastOf("encode")
     assert question.isCancelled
     assert ui.statusLabel.text == "Cancelling..." and not ui.applyButton.enabled
     question.tell(3, 41, "window 4 of 41", 11.0)
@@ -110,11 +110,11 @@ def testARunOverFramesOutlivesTheSceneThatIsClosedUnderIt(ready, link, cine, sce
     add(ready, "heart")
     click(ready.ui.applyButton)
     encode(link)
-    link.last("segment").answer(*maskFrame({"heart": 9}))
+    link.lastOf("segment").answer(*maskFrame({"heart": 9}))
     click(ready.ui.applyButton)
     ready.setParameterNode(None)
     scene.Clear(0)
-    link.last("encode").giveUp()
+    link.lastOf("encode").giveUp()
     assert ready.ui.statusLabel.text == "Cancelled."
     assert not ready.ui.progressBar.visible
 
@@ -122,7 +122,7 @@ def testARunOverFramesOutlivesTheSceneThatIsClosedUnderIt(ready, link, cine, sce
 def testAFailureIsSaidAndTheButtonComesBack(ready, link):
     add(ready, "liver")
     click(ready.ui.applyButton)
-    link.last("encode").refuse("There is too little memory for this volume; crop it.")
+    link.lastOf("encode").refuse("There is too little memory for this volume; crop it.")
     assert ready.ui.statusLabel.text == "There is too little memory for this volume; crop it."
     assert ready.ui.applyButton.text == "Apply" and ready.ui.applyButton.enabled
 
@@ -132,7 +132,7 @@ def testARunThatEndsAfterTheUserLeftStillWritesItsOutput(ready, link, parameterN
     click(ready.ui.applyButton)
     ready.setParameterNode(None)
     encode(link)
-    link.last("segment").answer(*maskFrame({"liver": 3}))
+    link.lastOf("segment").answer(*maskFrame({"liver": 3}))
     assert parameterNode.outputSegmentation is not None
 
 
