@@ -36,7 +36,7 @@ from .settings import UpdateSettings
 from .store import ModelStore
 from .stored_version import PAGE, REPORT, StoredVersion
 from .structures import Vocabulary
-from .training import Trainer, is_first_process
+from .training import CHECKPOINT, Trainer, is_first_process
 from .update_page import write_page
 from .update_planning import plan_update
 from .update_report import Agreement, compare_answers, read_losses, write_report
@@ -105,10 +105,12 @@ def update(
     folder = versions.update_folder(name or update_name(plan))
     run = _Run(plan, settings, folder, device, command, vocabulary, status, progress, len(unannotated))
     with _held(folder):
+        if (version := _already_made(versions, folder)) is not None:
+            return version
         trainer, report = run.train_and_compare(began)
         if report is None:
             return None
-        version = versions.propose(lambda part, number: _write(part, number, trainer, report))
+        version = versions.propose(lambda part, number: _write(part, number, folder.name, trainer, report))
         shutil.rmtree(folder, ignore_errors=True)
     return version
 
@@ -224,12 +226,24 @@ class _Run:
         return found
 
 
-def _write(part: Path, number: str, trainer: Trainer, report: dict[str, Any]) -> None:
+def _already_made(store: ModelStore, folder: Path) -> StoredVersion | None:
+    """The version that an update made which was killed before it had tidied up; None where it still has to be made."""
+    if not (folder / CHECKPOINT).exists():
+        return None
+    for version in store.versions:
+        if version.manifest.update.get("name") == folder.name:
+            shutil.rmtree(folder, ignore_errors=True)
+            return version
+    return None
+
+
+def _write(part: Path, number: str, name: str, trainer: Trainer, report: dict[str, Any]) -> None:
     """The new version's folder: the model and, beside it, its report."""
     report = {**report, "version": number}
     kept = ("added", "taught", "cases", "minutes", "iterations", "validated", "scores", "agreement", "warnings")
     made = trainer.model()
-    record = {key: report[key] for key in kept} | {"settings": trainer.plan.settings.model_dump(mode="json")}
+    settings = trainer.plan.settings.model_dump(mode="json")
+    record = {"name": name, **{key: report[key] for key in kept}, "settings": settings}
     manifest = made.manifest.model_copy(update={"version": number, "update": record})
     save_model(Model(made.network, made.bank, manifest), part, write_card(manifest))
     (part / REPORT).parent.mkdir()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .cases import Case, CaseList, structures_of
+from .cases import Case, CaseList
 from .errors import UserError
 from .files.reading import read_volume
 from .model import Model
@@ -51,15 +51,16 @@ def plan_update(
         Cancelled: as `progress` asked.
     """
     bank = model.bank
-    for structure in structures_of(lists):
+    lists = tuple(each for each in lists if each.of("training"))
+    taught = dict.fromkeys(name for each in lists for case in each.of("training") for name in case.annotated)
+    if not taught:
+        raise UserError("No training case annotates a structure, so there is nothing to learn; add annotated cases.")
+    for structure in taught:
         if structure not in bank:
             vector, prompt = (embeddings or {}).get(structure, (None, None))
             bank = bank.append(structure, vector, prompt)
     manifest = model.manifest
     training = settings.training(manifest.backbone, manifest.dimension, manifest.temperature)
-    lists = tuple(each for each in lists if each.of("training"))
-    if not any(case.annotated for each in lists for case in each.of("training")):
-        raise UserError("No training case annotates a structure, so there is nothing to learn; add annotated cases.")
     protocols, by_case = _protocols(model, lists, training, progress)
     by_case |= {case.image: _nearest(manifest.protocols, case) for case in unannotated}
     readable = {case.image for case in unannotated if by_case[case.image] is not None}
