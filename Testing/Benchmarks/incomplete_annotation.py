@@ -53,11 +53,11 @@ def settings_for(iterations: int, seed: int, compiled: bool, entropy: float = 0.
     own = SourceSettings(protocol="hippocampus MR T1", spacing=(1, 1, 1), patch=(32, 48, 32), mirror=True)
     return TrainingSettings(
         sources={SOURCE: own},
-        backbone=BackboneSettings(options={"filters": [32, 48, 96, 128]}),
+        backbone=BackboneSettings(options={"filters": [16, 32, 64, 96]}),
         iterations=iterations,
         patches_per_step=2,
         learning_rate=2e-3,
-        loss=LossSettings(entropy=entropy, balance=0.5),
+        loss=LossSettings(entropy=entropy, balance=0.2),
         seed=seed,
         validation_cases=0,
         checkpoint_minutes=2,
@@ -151,7 +151,7 @@ def report(folder: Path, measured: Sequence[dict[str, Any]]) -> None:
 def main(
     data: Annotated[Path, typer.Option(help="Folder that holds msd_hippocampus/dataset.json.")],
     out: Annotated[Path, typer.Option(help="Where trainings and results go.")] = Path("runs/incomplete"),
-    iterations: int = 1200,
+    iterations: int = 800,
     threads: int = 1,
     results: Annotated[Path, typer.Option(help="Folder for the table and what it was made of.")] = RESULTS,
     seed: Annotated[list[int], typer.Option(help="One pair of trainings for each.")] = [1],  # noqa: B006 - typer reads it

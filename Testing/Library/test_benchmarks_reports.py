@@ -15,6 +15,7 @@ from Testing.Benchmarks.accuracy.methods import INCREMENTAL, RIVALS
 from Testing.Benchmarks.accuracy.report import write_reports
 from Testing.Benchmarks.accuracy.results import keep, path_of
 from Testing.Benchmarks.accuracy.statistics import Spread, by_case, compared
+from Testing.Benchmarks.accuracy.words import uneven
 
 OLD, NEW = ("anterior hippocampus", "msd_hippocampus"), ("posterior hippocampus", "msd_hippocampus")
 STEPS = [{"name": "old", "tasks": [OLD]}, {"name": "new", "tasks": [NEW]}]
@@ -224,6 +225,13 @@ def test_cases_are_paired_by_their_number_and_averaged_over_structures_and_seeds
     assert (found.cases, found.seeds) == (2, 1)
     assert found.points == pytest.approx(100 * ((0.5 - 0.8) + (0.8 - 0.4)) / 2)
     assert found.p is None and not found.is_significant
+
+
+def test_results_that_were_made_with_other_settings_are_not_compared_silently():
+    (_, one), (_, two), (_, joint) = taught("ours", 0.8, 0.8), taught("mib", 0.8, 0.8), taught("joint", 0.8, 0.8)
+    assert uneven([one, two, joint]) == ""
+    two["stages"][1]["settings"] = {**SETTINGS, "learning_rate": 3e-4}
+    assert "class-hippocampus were made with different settings" in uneven([one, two, joint])
 
 
 def test_a_spread_over_seeds_needs_two():

@@ -12,6 +12,7 @@ from filelock import FileLock, Timeout
 from .bench import Bench
 from .cells import HEAD_COST, TWINS, Cell
 from .head_cost import measure_heads
+from .methods import ALL
 from .results import keep, path_of
 from .scenarios import AT_ONCE, INCREMENTAL
 from .sizes import Size
@@ -71,8 +72,8 @@ def _said(cell: Cell, bench: Bench, data: Path, results: Path) -> dict[str, Any]
 
 
 def _alone(out: Path, size: Size, cell: Cell) -> FileLock:
-    """A lock on what a cell writes; the cells of an incremental scenario and seed share a first training."""
-    shared = cell.scenario in INCREMENTAL
+    """A lock on what a cell writes; those that learn one step after another share a first training."""
+    shared = cell.scenario in INCREMENTAL and not ALL[cell.method].at_once
     name = f"{cell.scenario}-{cell.seed}" if shared else cell.key.replace("/", "-")
     folder = out / size.name / "locks"
     folder.mkdir(parents=True, exist_ok=True)

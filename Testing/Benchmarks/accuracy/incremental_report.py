@@ -15,7 +15,7 @@ from .memory import Remembering
 from .methods import INCREMENTAL as METHODS
 from .plots import bars, lines
 from .statistics import Spread
-from .words import hours, missing, setting, where
+from .words import hours, missing, setting, uneven, where
 
 Found = Mapping[Cell, Mapping[str, Any]]
 BySeed = dict[int, Mapping[str, Any]]
@@ -57,7 +57,7 @@ def incremental_report(cells: Sequence[Cell], found: Found, plots: Path, beside:
             chart = plots / f"{scenario}.svg"
             if _draw_first_step(methods, chart):
                 parts += ["", f"![{scenario}]({chart.relative_to(beside).as_posix()})"]
-        parts += ["", "## How it was run", "", setting(results)]
+        parts += ["", "## How it was run", "", setting(results), uneven(results)]
         parts += ["", f"{hours(results):.1f} hours of training on one core. {where(results)}"]
     parts += ["", "## What is missing", "", missing(cells, found), ""]
     return "\n".join(parts)

@@ -17,7 +17,7 @@ from .methods import ALL, RIVALS
 from .plots import matrices
 from .scoring import Rows, known_dice, mean_dice
 from .statistics import Comparison, Spread, compared
-from .words import hours, missing, setting, where
+from .words import hours, missing, setting, uneven, where
 
 Found = Mapping[Cell, Mapping[str, Any]]
 BySeed = dict[int, Mapping[str, Any]]
@@ -68,7 +68,7 @@ def rivals_report(cells: Sequence[Cell], found: Found, apart: Apart, plots: Path
     if apart.costs:
         parts += ["", "## What a class costs", "", cost_table(apart.costs)]
     if results:
-        parts += ["", "## How it was run", "", setting(results)]
+        parts += ["", "## How it was run", "", setting(results), uneven(results)]
         parts += ["", f"{hours(results):.1f} hours of training on one core. {where(results)}"]
     parts += ["", "## What is missing", "", missing(cells, found), ""]
     if apart.costs is None:

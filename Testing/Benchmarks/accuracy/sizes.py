@@ -23,7 +23,7 @@ class Size:
         sources: how each source is read.
         first: optimizer steps of a training from nothing, by scenario.
         update: the same of a later step.
-        learning_rate, update_learning_rate: of the two.
+        learning_rate, update_learning_rate: of the two; None takes the library's own.
         asked_of_each: validation cases of each source that a scenario asks, where not all.
     """
 
@@ -34,7 +34,7 @@ class Size:
     update: Mapping[str, int]
     patches_per_step: int = 2
     learning_rate: float = 3e-3
-    update_learning_rate: float = 3e-4
+    update_learning_rate: float | None = None
     dimension: int = 512
     asked_of_each: Mapping[str, int] = field(default_factory=dict)
     checkpoint_minutes: float = 1.0
@@ -66,12 +66,13 @@ class Size:
 
     def updating(self, scenario: str, lists: Sequence[CaseList], seed: int) -> UpdateSettings:
         """Settings of an update: the library's own, but for what every method shares."""
+        own = {} if self.update_learning_rate is None else {"learning_rate": self.update_learning_rate}
         return UpdateSettings(
+            **own,
             sources=self._sources(lists),
             budget_seconds=None,
             iterations=self.update[scenario],
             patches_per_step=self.patches_per_step,
-            learning_rate=self.update_learning_rate,
             seed=seed,
             checkpoint_minutes=self.checkpoint_minutes,
             compile=self.compile,
@@ -168,6 +169,5 @@ SIZES = {
         first={name: 20 * count for name, count in FIRST.items()},
         update={name: 20 * count for name, count in UPDATE.items()},
         learning_rate=1e-3,
-        update_learning_rate=1e-4,
     ),
 }

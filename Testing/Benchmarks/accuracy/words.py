@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -41,6 +42,30 @@ def setting(results: Iterable[Mapping[str, Any]]) -> str:
         if key not in lines or result["method"].startswith("ours"):
             lines[key] = f"- {result['scenario']}{' (at once)' if len(stages) < len(result['steps']) else ''}: {said}"
     return "\n".join(lines.values())
+
+
+SAME = ("learning_rate", "patches_per_step", "warmup", "average", "weight_decay", "augmentation")
+"""Settings that all methods of a scenario must share to be compared."""
+
+
+def uneven(results: Iterable[Mapping[str, Any]]) -> str:
+    """A warning for each scenario whose results were not made alike; empty where all is well.
+
+    The defaults of the library may change between two cells; a table over both would compare the defaults.
+    """
+    kinds: dict[str, set[str]] = {}
+    for result in results:
+        stages = result["stages"]
+        if len(stages) < len(result["steps"]):
+            continue  # everything at once has a rate of its own
+        said = [[stage["iterations"], [stage["settings"].get(key) for key in SAME]] for stage in stages]
+        kinds.setdefault(result["scenario"], set()).add(json.dumps(said, sort_keys=True))
+    return "\n".join(
+        f"**The results of {scenario} were made with different settings and cannot be compared**; remove them and run "
+        "them again."
+        for scenario, found in kinds.items()
+        if len(found) > 1
+    )
 
 
 def hours(results: Iterable[Mapping[str, Any]]) -> float:
