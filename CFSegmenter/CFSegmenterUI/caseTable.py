@@ -50,9 +50,14 @@ def countText(cases: Sequence[KnownCase]) -> str:
     if not cases:
         return _("No case yet; add the first one below.")
     training = sum(case.split == "training" for case in cases)
-    return _("{count} cases: {training} to learn from, {checking} to check with. ✓ drawn completely").format(
-        count=len(cases), training=training, checking=sum(case.split == "validation" for case in cases)
+    return _("{count}: {training} to learn from, {checking} to check with. ✓ drawn completely").format(
+        count=casesText(len(cases)), training=training, checking=sum(case.split == "validation" for case in cases)
     )
+
+
+def casesText(count: int) -> str:
+    """So many cases."""
+    return _("1 case") if count == 1 else _("{count} cases").format(count=count)
 
 
 def useText(split: str) -> str:

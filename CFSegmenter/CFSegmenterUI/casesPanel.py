@@ -64,6 +64,7 @@ class CasesPanel(VTKObservationMixin):
         self._guiTag: Any = None
         self._segmentation: Any = None
         self._volume: Any = None
+        self._model = ""
         self.isAdding = False
         self._lastModality = ""
         widget = slicer.util.loadUI(resourcePath("UI/CasesPanel.ui"))
@@ -188,7 +189,8 @@ class CasesPanel(VTKObservationMixin):
     def _onNodeModified(self, caller: Any = None, event: Any = None) -> None:
         """The node also has what other panels choose, a slider's every step among it: that changes nothing here."""
         node = self._node
-        if node.inputVolume is not self._volume or node.caseSegmentation is not self._segmentation:
+        hasOthers = node.inputVolume is not self._volume or node.caseSegmentation is not self._segmentation
+        if hasOthers or node.model != self._model:
             self._update()
 
     # What is shown
@@ -211,6 +213,7 @@ class CasesPanel(VTKObservationMixin):
 
     def _follow(self) -> None:
         node = self._node
+        self._model = node.model if node is not None else ""
         volume = node.inputVolume if node is not None else None
         segmentation = node.caseSegmentation if node is not None else None
         if segmentation is not self._segmentation:
@@ -267,7 +270,7 @@ class CasesPanel(VTKObservationMixin):
     def _listModalities(self) -> None:
         """What the model reads and what is common, with what the scene tells of the volume chosen."""
         told = (volumes.modalityOf(self._volume) or "") if self._volume is not None else ""
-        model = self._session.modelAt(self._node.model if self._node is not None else "")
+        model = self._session.modelAt(self._model)
         offered = list(dict.fromkeys([*(model.modalities if model else ()), *MODALITIES]))
         box = self.ui.modalityComboBox
         box.clear()
@@ -287,7 +290,7 @@ class CasesPanel(VTKObservationMixin):
         return "-".join(self.ui.modalityComboBox.currentText.strip().lower().split())
 
     def _known(self) -> tuple[str, ...] | None:
-        model = self._teaching.modelFrom(self._node.model if self._node is not None else "")
+        model = self._teaching.modelFrom(self._model)
         return model.structures if model else None
 
     def _say(self, text: str) -> None:

@@ -14,6 +14,7 @@ from CFSegmenterLib.budget import parse_budget
 from CFSegmenterLib.errors import UserError
 
 from . import compat
+from .caseTable import casesText
 from .lossPlot import LossPlot
 from .runText import durationText
 from .teaching import Teaching
@@ -189,7 +190,11 @@ class UpdatePanel:
         if state is not None and state.losses:
             self._plot.show(state.losses)
         if state is not None and state.state == "done":
-            self._teaching.openStore(self._teaching.storeFolder, self._say, lambda: self._done(state.version or ""))
+            if self._run.store == self._teaching.storeFolder:
+                self._teaching.openStore(self._run.store, self._say, lambda: self._done(state.version or ""))
+            else:  # another scene, with another folder, was opened meanwhile
+                said = _("Version {version} is ready in {folder}; choose that folder to decide about it.")
+                self._said = said.format(version=state.version, folder=self._run.store)
         self._update()
 
     def _onTopic(self, topic: str) -> None:
@@ -208,7 +213,12 @@ class UpdatePanel:
         ui, state = self.ui, self._run.state
         isUnderWay, isStopped = self._run.isUnderWay, state is not None and state.state == "stopped"
         model = self._model()
-        ui.modelLabel.text = model.title if model else _("none yet")
+        inStore = self._teaching.active is not None
+        ui.modelLabel.text = (
+            _("none yet") if model is None
+            else _("{model}, in use in the folder below").format(model=model.title) if inStore
+            else model.title
+        )
         reason = "" if isUnderWay else self._reasonNot()
         ui.planLabel.text = "" if isUnderWay else reason or self._plan()
         ui.planLabel.visible = bool(ui.planLabel.text)
@@ -257,7 +267,7 @@ class UpdatePanel:
         cases, known = self._teaching.cases, self._model().structures
         new = list(dict.fromkeys(name for case in cases for name in case.structures if name not in known))
         checking = sum(case.split == "validation" for case in cases)
-        said = _("{count} cases to learn from.").format(count=sum(case.split == "training" for case in cases))
+        said = _("{cases} to learn from.").format(cases=casesText(sum(case.split == "training" for case in cases)))
         if new:
             said += " " + _("New: {names}.").format(names=", ".join(new))
         if checking:

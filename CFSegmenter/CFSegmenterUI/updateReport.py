@@ -11,6 +11,8 @@ from typing import Any
 import qt
 from slicer.i18n import tr as _
 
+from .caseTable import casesText
+from .runText import durationText
 from .tables import fitHeight
 
 STRUCTURE, BEFORE, AFTER, CHANGE, DISTANCE = range(5)
@@ -28,13 +30,15 @@ ROWS_SHOWN = 10
 def summaryText(report: Mapping[str, Any]) -> str:
     """What was taught, on how much, and for how long."""
     cases = report["cases"]
-    said = _("Taught {structures} on {count} cases in {minutes:.0f} minutes.").format(
-        structures=", ".join(report["taught"]), count=cases["training"], minutes=max(1, report["minutes"])
+    said = _("Taught {structures} on {cases} in {time}.").format(
+        structures=", ".join(report["taught"]),
+        cases=casesText(cases["training"]),
+        time=durationText(60 * report["minutes"]),
     )
     if report["added"]:
         said += " " + _("New: {names}.").format(names=", ".join(report["added"]))
     if report["validated"]:
-        return said + " " + _("Checked on {count} cases.").format(count=cases["validation"])
+        return said + " " + _("Checked on {cases}.").format(cases=casesText(cases["validation"]))
     why = report.get("why_not_validated") or _("no case was kept for it")
     return said + " " + _("Not checked: {why}.").format(why=str(why).rstrip("."))
 
@@ -59,8 +63,8 @@ def showScores(table: qt.QTableWidget, scores: Sequence[Mapping[str, Any]]) -> N
             CHANGE: _("new") if change is None and score["kind"] == "new" else changeText(change),
             DISTANCE: _distanceText(score.get("distance_after")),
         }
-        told = _("{structure} on {count} cases of {source}.").format(
-            structure=name, count=score["cases"], source=score.get("source")
+        told = _("{structure} on {cases} of the source {source}.").format(
+            structure=name, cases=casesText(score["cases"]), source=score.get("source")
         )
         for column, text in cells.items():
             item = _item(text, isNumber=column != STRUCTURE)

@@ -56,11 +56,13 @@ class UpdateRun:
 
     Attributes:
         state: None before the first update.
+        store: where the version goes that comes of it.
     """
 
     def __init__(self, teaching: Teaching, memory: UpdateMemory, changed: Callable[[], None]):
         """Args: who asks the worker, what is kept for the next start of Slicer, and who hears of every change."""
         self.state: UpdateState | None = None
+        self.store = ""
         self._teaching, self._memory, self._changed = teaching, memory, changed
         self._isAsking = False
         self._isCancelled = self._mayResume = False
@@ -74,11 +76,6 @@ class UpdateRun:
     def isUnderWay(self) -> bool:
         """Whether an update is being trained, or about to be."""
         return self.state is not None and self.state.isUnderWay
-
-    @property
-    def store(self) -> str:
-        """Where the version goes that comes of it."""
-        return str(self._memory.running.get("store", ""))
 
     def start(self, arguments: Mapping[str, Any]) -> None:
         """Start an update, or go on with the one that was stopped.
@@ -97,7 +94,7 @@ class UpdateRun:
         self._show(self._with("cancelling"))
         if running:
             named = {"store": running["store"], "update": running["update"]}
-            self._teaching.ask("update_cancel", named, lambda said: None, self._failed)
+            self._teaching.ask("update_cancel", named, lambda said: None, self._notCancelled)
 
     def discard(self) -> None:
         """Forget an update that was stopped, and what it had learned."""
@@ -111,6 +108,7 @@ class UpdateRun:
         """See what has become of the update that was under way when Slicer was left."""
         if self.state is None and self._memory.running and not self._isAsking:
             self._isCancelled = self._mayResume = False
+            self.store = self._memory.running["store"]
             self._poll()
 
     def cleanup(self) -> None:
@@ -129,6 +127,7 @@ class UpdateRun:
         # Until the worker has answered there is no update of this name; an older one is not asked after.
         self._timer.stop()
         self._memory.running = {}
+        self.store = arguments["store"]
         self._show(UpdateState("starting"))
         self._teaching.ask("update_start", arguments, started, self._failed)
 
@@ -175,6 +174,11 @@ class UpdateRun:
 
     def _failed(self, text: str) -> None:
         self._timer.stop()
+        self._show(self._with("failed", message=text))
+
+    def _notCancelled(self, text: str) -> None:
+        """It goes on, as the next answer will show."""
+        self._isCancelled, self._mayResume = False, True
         self._show(self._with("failed", message=text))
 
     def _with(self, state: str, told: UpdateState | None = None, message: str = "") -> UpdateState:

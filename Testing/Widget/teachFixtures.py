@@ -9,6 +9,7 @@ from CFSegmenterUI import labelmaps, segmentations, updateRun
 from CFSegmenterUI.session import Session
 from CFSegmenterUI.teachPanels import TeachPanels
 
+from CFSegmenterLib.phantom import Phantom, draw_small
 from CFSegmenterLib.structures import Vocabulary
 from Testing.Widget.answeredWorker import Link, manifest, newParameterNode, openPanel
 
@@ -141,3 +142,28 @@ def openStore(teach, node, link, active=None, *versions):
     node.storeFolder = STORE
     teach.updatePanel.setParameterNode(node)
     asked(link, "store").answer({"name": "general", "active": active, "versions": list(versions)})
+
+
+def drawScan(seed: int):
+    """A small phantom with a bright gallbladder in it, which the tiny model was not taught, and its volume node."""
+    drawn = draw_small(seed)
+    ball = np.linalg.norm(np.indices(drawn.image.shape).T - (14, 24, 9), axis=-1).T < 3.5
+    image, labels = np.where(ball, 1150, drawn.image).astype(np.int16), np.where(ball, 9, drawn.labels)
+    phantom = Phantom(image, labels, {**drawn.names, 9: "gallbladder"}, drawn.affine)
+    affine = slicer.util.vtkMatrixFromArray(phantom.affine)
+    return phantom, slicer.util.addVolumeFromArray(image.T, affine, f"scan {seed}")
+
+
+def paintScan(phantom: Phantom, volume, *names: str):
+    """The user's segmentation of some of a phantom's structures."""
+    node = segmentations.newSegmentation(volume.GetScene(), volume)
+    for name in names:
+        segmentID = node.GetSegmentation().AddEmptySegment("", name.capitalize())
+        mask = maskIn(phantom, name).astype(np.uint8)
+        slicer.util.updateSegmentBinaryLabelmapFromArray(mask.T, node, segmentID, volume)
+    return node
+
+
+def maskIn(phantom: Phantom, name: str) -> np.ndarray:
+    """(I, J, K) bool, where a structure of a phantom is."""
+    return phantom.labels == next(value for value, each in phantom.names.items() if each == name)

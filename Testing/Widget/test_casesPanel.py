@@ -10,9 +10,10 @@ from PySide6.QtTest import QTest
 
 from CFSegmenterLib.structures import Vocabulary
 from Testing.Host.proxies import unwrap
-from Testing.Widget.answeredWorker import click, clickRow, enter, newParameterNode, rowTexts
+from Testing.Widget.answeredWorker import click, clickRow, enter, manifest, newParameterNode, rowTexts
 from Testing.Widget.teachFixtures import (
     CASES,
+    GENERAL,
     SHAPE,
     aCase,
     asked,
@@ -344,3 +345,15 @@ def testASegmentThatIsRenamedInSlicerIsRenamedHereUntilTheUserSaysOtherwise(pane
     enter(nameCell(panel, 0), "spleen")
     segment.SetName("pancreas")
     assert mapping(panel)[0][:2] == ("pancreas", "spleen")
+
+
+def testWhatIsNewDependsOnTheModelThatIsChosen(panel, teach, node, link, session, volume, segmentation):
+    paint(segmentation, volume, "gallbladder", LIVER)
+    show(panel, node, segmentation)
+    assert mapping(panel)[0][4] == "new"
+    taught = manifest("other", prototypes=[{"name": "background"}, {"name": "gallbladder"}])
+    other = {"folder": "/models/other", "manifest": taught}
+    session.refreshModels()
+    asked(link, "models").answer({"models": [GENERAL, other]})
+    node.model = "/models/other"
+    assert mapping(panel)[0][4] == ""

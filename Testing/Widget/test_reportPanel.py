@@ -126,7 +126,7 @@ def testScoresOfEachCaseAreInTheToolTip(panel):
 
 def testTheReportIsSummedUpAndItsWarningsAreSaid(panel):
     text = panel.ui.summaryLabel.text
-    assert "Taught gallbladder, liver on 6 cases in 10 minutes." in text
+    assert "Taught gallbladder, liver on 6 cases in 10 min." in text
     assert "Checked on 2 cases." in text
     assert panel.ui.warningsLabel.text == "⚠ left kidney lost 4.0 points on 2 cases"
 

@@ -153,7 +153,7 @@ def testTheVersionInUseIsTaughtNext(teach, node, link):
     second = aVersion("2", manifest=manifest(version="2", prototypes=taught))
     openStore(teach, node, link, "2", aVersion("1"), second)
     ui = teach.updatePanel.ui
-    assert ui.modelLabel.text == "general 2"
+    assert ui.modelLabel.text == "general 2, in use in the folder below"
     assert "New" not in ui.planLabel.text
     click(ui.updateButton)
     assert starts(link)[0]["model"] == f"{STORE}/versions/2"
@@ -308,3 +308,19 @@ def testItGoesOnWhileTheModuleIsLeftAndTheSceneClosed(running, teach, scene, lin
     teach.setParameterNode(node)
     assert node.storeFolder == STORE
     assert "Version 2 is ready" in running.ui.statusLabel.text
+
+
+def testACancelThatIsRefusedIsSaidAndTheUpdateIsStillFollowed(running, link, process):
+    click(running.ui.updateButton)
+    asked(link, "update_cancel").refuse("The update was started by another program; cancel it there.")
+    assert running.ui.statusLabel.text == "The update was started by another program; cancel it there."
+    tell(link, process, step=30)
+    assert running.ui.updateButton.text == "Cancel"
+
+
+def testAVersionInAnotherFolderThanTheOneShownIsTold(running, teach, node, link, process):
+    teach.teaching.openStore("/another/store")
+    asked(link, "store").answer({"active": None, "versions": []})
+    tell(link, process, state="done", version="2")
+    assert f"Version 2 is ready in {STORE}" in running.ui.statusLabel.text
+    assert not isAsked(link, "store")
