@@ -20,7 +20,7 @@ VOLUME_ROLE = "CFSegmenter.Volume"
 
 LEGEND_SIZE = (0.11, 0.4)
 """Width and height of a legend, as shares of the view: its texts grow with it."""
-NAMES_WIDTH, NAME_HEIGHT, HIGHEST = 0.45, 0.08, 0.9
+NAMES_WIDTH, NAME_HEIGHT, HIGHEST = 0.35, 0.06, 0.9
 """The same for a legend of class names: as wide as the longest needs to be read, higher with each name."""
 
 SCALES = {

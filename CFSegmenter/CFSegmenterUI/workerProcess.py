@@ -63,7 +63,7 @@ class WorkerProcess:
         self._ahead = 0
         self._events: deque[Callable[[], None]] = deque()
         self._lastLines: deque[str] = deque(maxlen=LAST_LINES)
-        self._isStarted = self._isOver = False
+        self._isStarted = self._isOver = self._isKilled = False
         self._process = qt.QProcess()
         self._connections = (
             ("started()", self._onStarted),
@@ -87,7 +87,8 @@ class WorkerProcess:
         self._write()
 
     def kill(self) -> None:
-        """End the process and its children now."""
+        """End the process and its children now. What it may still say is not heard."""
+        self._isKilled = True
         if self._process.state() != qt.QProcess.NotRunning:
             pid = int(self._process.processId())
             if pid > 0:  # 0 before it has started, and to the operating system our own group of processes
@@ -144,8 +145,9 @@ class WorkerProcess:
             qt.QTimer.singleShot(0, self._release)
 
     def _onFinished(self) -> None:
-        self._onErrorOutput()
-        self._onOutput()
+        if not self._isKilled:  # one that takes long to die may do so when the application is gone
+            self._onErrorOutput()
+            self._onOutput()
         self._finish(End.EXITED)
         qt.QTimer.singleShot(0, self._release)
 

@@ -39,7 +39,8 @@ class ScriptedModule:
         return self
 
     def logic(self):
-        return None
+        """That of the panel, which Slicer finds as the widget's attribute."""
+        return getattr(self.widget(), "logic", None)
 
     def widgetRepresentation(self):
         """The panel, made at the first call."""

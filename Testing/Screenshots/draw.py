@@ -36,7 +36,7 @@ def draw(
     modality: Annotated[str, typer.Option(help="Of the scan, where its file does not tell.")] = "",
     out: Annotated[Path, typer.Option(help="Folder for the pictures.")] = SCREENSHOTS,
 ) -> None:
-    """Draw slicer-segment.png, slicer-inspect.png, slicer-surfaces.png and slicer-models.png."""
+    """Draw slicer-segment.png, slicer-inspect.png and slicer-models.png."""
     if not canRender():
         typer.echo("VTK cannot draw here: there is no OpenGL library. Install libegl1 or libosmesa6.", err=True)
         raise typer.Exit(2)
@@ -92,7 +92,8 @@ def _continued(picture: np.ndarray, height: int, color) -> np.ndarray:
 def save(path: Path, picture: np.ndarray) -> None:
     """Write a picture as a PNG of few colors, which such pictures can do with."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(picture).quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
+    few = Image.fromarray(picture).quantize(256, Image.Quantize.MAXCOVERAGE, kmeans=1, dither=Image.Dither.NONE)
+    few.save(path, optimize=True)
     typer.echo(f"{path}  {path.stat().st_size / 1000:.0f} kB")
 
 

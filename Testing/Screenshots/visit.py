@@ -17,6 +17,8 @@ from Testing.Host.proxies import unwrap
 from Testing.Host.views import LayoutManager
 
 MODULE = Path(__file__).resolve().parents[2] / "CFSegmenter" / "CFSegmenter.py"
+MARGIN = 12
+"""Empty rows below a panel."""
 PATIENCE = 600
 """Seconds for a pass of the network on a busy machine."""
 
@@ -97,11 +99,12 @@ class Visit:
             view.node.JumpSlice(*ras)
 
     def showSurfaces(self) -> None:
-        """Show the segmentation in 3D, seen from the front, without the box around it."""
+        """Show the segmentation in 3D, seen from the front, on a plain ground and without the box around it."""
         self.widget.segmentPanel.ui.show3DButton.click()
         for view in self.layout.threeDViews:
             view.node.SetBoxVisible(False)
             view.node.SetAxisLabelsVisible(False)
+            view.renderer.SetGradientBackground(False)
         self.layout.resetThreeDViews()
 
     def pictureOfSlice(self, name: str = "Red") -> np.ndarray:
@@ -118,10 +121,9 @@ class Visit:
             each.collapsed = each is not section
         self.wait()
         widget = unwrap(self._panel)
-        widget.resize(self._width, widget.heightForWidth(self._width) if widget.hasHeightForWidth() else 0)
-        widget.resize(self._width, widget.sizeHint().height())
+        widget.resize(self._width, max(widget.heightForWidth(self._width), widget.sizeHint().height()))
         self.wait()
-        return arrayOf(widget.grab().toImage())
+        return trimmed(arrayOf(widget.grab().toImage()))
 
     @property
     def sections(self) -> tuple[Any, ...]:
@@ -149,6 +151,12 @@ class Visit:
         self._module.exit()
         self.widget.cleanup()
         self.layout.close()
+
+
+def trimmed(picture: np.ndarray) -> np.ndarray:
+    """A picture without most of the empty rows at its lower end."""
+    filled = np.flatnonzero((picture != picture[-1]).any(axis=(1, 2)))
+    return picture[: filled[-1] + MARGIN] if filled.size else picture
 
 
 def arrayOf(image: QImage) -> np.ndarray:
