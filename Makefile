@@ -20,7 +20,7 @@ USABLE := import sys, venv, ensurepip; sys.exit(sys.version_info[:2] not in ((3,
 
 export PYTHON IMAGE OUT TORCH_INDEX DATA
 
-.PHONY: help install demo test bench bench-accuracy train lint format clean
+.PHONY: help install demo test bench bench-accuracy train pictures lint format clean
 .DELETE_ON_ERROR:
 
 help:
@@ -30,6 +30,7 @@ help:
 	@echo "make bench             measure speed and memory; tables in Testing/Benchmarks/results"
 	@echo "make bench-accuracy DATA=path   train and score beside other methods; hours, goes on where it was stopped"
 	@echo "make train DATA=path   train the shipped model again from the folder of its sources"
+	@echo "make pictures DATA=path  draw the README's pictures of real scans again, and a report of each (runs/reports)"
 	@echo "make lint              check the style of the code;  make format  corrects it"
 	@echo "make install           only prepare .venv;  make clean  removes it"
 	@echo ""
@@ -50,8 +51,9 @@ bench: $(STAMP)
 	$(BIN)/python -m Testing.Benchmarks.bench_training_step
 	$(BIN)/python -m Testing.Benchmarks.bench_encoding
 
-# The three recorded commands behind Resources/Models/general; given again after a stop they go on where they were. The
-# first was stopped when its validation showed what the second one's settings changed.
+# The five recorded commands behind Resources/Models/general; given again after a stop they go on where they were. The
+# first was stopped when its validation showed what the second one's settings changed; the others refine: outlines that
+# are not too wide, organs without signal, the hippocampus.
 SOURCES := msd_hippocampus oasis_brain_t1 chaos_mr_t2 acdc_cine_mr openkbp_hn_ct
 TRAIN = $(BIN)/cfsegmenter train --name general --licence "CC BY-NC-SA 4.0" \
   $(foreach source,$(SOURCES),--cases "$$DATA/$(source)/dataset.json") --cases runs/phantom/dataset.json
@@ -62,12 +64,18 @@ train: $(STAMP)
 	$(TRAIN) --out runs/general-1 --settings Resources/Training/general-1.json --until 10916
 	$(TRAIN) --out runs/general-2 --settings Resources/Training/general-2.json --initial runs/general-1/last
 	$(TRAIN) --out runs/general-3 --settings Resources/Training/general-3.json --initial runs/general-2/last
+	$(TRAIN) --out runs/general-4 --settings Resources/Training/general-4.json --initial runs/general-3/last
+	$(TRAIN) --out runs/general-5 --settings Resources/Training/general-5.json --initial runs/general-4/last
 
 # Every cell of the tables that has no result yet; a second call beside the first one shares the work.
 bench-accuracy: $(STAMP)
 	@[ -n "$$DATA" ] || { echo "Name the folder of the sources: make bench-accuracy DATA=path" >&2; exit 2; }
 	$(BIN)/python -m Testing.Benchmarks.accuracy run --data "$$DATA"
 	$(BIN)/python -m Testing.Benchmarks.accuracy report
+
+pictures: $(STAMP)
+	@[ -n "$$DATA" ] || { echo "Name the folder of the sources: make pictures DATA=path" >&2; exit 2; }
+	$(BIN)/python -m Testing.Screenshots.draw_cases "$$DATA"
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
