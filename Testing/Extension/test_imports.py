@@ -56,7 +56,7 @@ def test_light_rooms_of_the_library_import_light_rooms_only() -> None:
     assert not wrong
 
 
-def test_importing_the_whole_module_loads_nothing_heavy() -> None:
+def test_importing_and_opening_the_whole_module_loads_nothing_heavy() -> None:
     if whyNot("startApplication"):
         pytest.skip(whyNot("startApplication"))
     names = [name.removesuffix(".py").replace("/", ".") for name in files(MODULE, "*.py")]
@@ -67,6 +67,11 @@ def test_importing_the_whole_module_loads_nothing_heavy() -> None:
         f"sys.path.insert(0, {str(MODULE)!r})\n"
         f"for name in {names!r}:\n"
         "    importlib.import_module(name.removesuffix('.__init__'))\n"
+        "from pathlib import Path\n"
+        "from Testing.Host.modules import ScriptedModule\n"
+        f"module = ScriptedModule(Path({str(MODULE)!r}) / 'CFSegmenter.py').load()\n"
+        "module.widgetRepresentation().show()\n"
+        "module.enter()\n"  # the worker is a process of its own, and is not started before there are events
         f"heavy = {HEAVY!r} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
     )

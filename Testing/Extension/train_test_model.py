@@ -1,7 +1,7 @@
 """Trains the tiny model of the module's self-test again: `python -m Testing.Extension.train_test_model`.
 
-It takes about two minutes, and knows four organs of small phantoms; the scan beside it is one that it has not seen. With
-them `CFSegmenterTest` proves the whole module inside Slicer in seconds, without network.
+It takes about a minute, and knows four organs of small phantoms; the scan beside it is one that it has not seen. With
+them `CFSegmenterTest` proves the whole module inside Slicer without network.
 """
 
 from __future__ import annotations

@@ -1,0 +1,141 @@
+"""The module as a whole: opening, leaving, closing the scene; and what scripts ask of its logic, with a real worker."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import psutil
+import pytest
+import slicer
+import vtk
+from CFSegmenterUI import maps, segmentations
+
+from CFSegmenterLib.errors import UserError
+from CFSegmenterLib.structures import Vocabulary
+from Testing.Extension.sources import MODULE
+from Testing.Host.modules import ScriptedModule
+
+MODEL, SCAN = MODULE / "Resources" / "SelfTest" / "model", MODULE / "Resources" / "SelfTest" / "scan.nrrd"
+ORGANS = {"liver", "right kidney", "left kidney", "spleen"}
+PATIENCE = 120
+
+
+@pytest.fixture
+def module(application, scene):
+    """The module as Slicer loads it, not yet opened."""
+    module = ScriptedModule(MODULE / "CFSegmenter.py").load()
+    module.widgetRepresentation().show()
+    yield module
+    module.widget().cleanup()
+
+
+@pytest.fixture
+def logic(module):
+    """Its logic, with the tiny model of the self-test."""
+    logic = sys.modules["CFSegmenter"].CFSegmenterLogic([str(MODEL)])
+    yield logic
+    logic.stop()
+
+
+@pytest.fixture
+def scan(scene):
+    return slicer.util.loadVolume(str(SCAN))
+
+
+def observersOf(node):
+    """Whether anybody listens to a node's changes."""
+    return node.HasObserver(vtk.vtkCommand.ModifiedEvent)
+
+
+def testOpeningChoosesAScanAndNoMapOrLabels(module, scene, scan):
+    labels = scene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "labels")
+    similarity = maps.writeMap(scan, np.zeros(scan.GetImageData().GetDimensions(), np.float32), "liver", "similarity")
+    scene.RemoveNode(scan)
+    module.enter()
+    node = module.widget().logic.getParameterNode()
+    assert node.inputVolume is None
+    module.exit()
+    scan = slicer.util.loadVolume(str(SCAN))
+    module.enter()
+    assert node.inputVolume is scan not in (labels, similarity)
+
+
+def testLeavingRemovesTheObserversAndComingBackShowsTheChoices(module, scan):
+    widget = module.widget()
+    node = widget.logic.getParameterNode()
+    assert not observersOf(node.parameterNode)
+    module.enter()
+    assert observersOf(node.parameterNode)
+    module.exit()
+    assert not observersOf(node.parameterNode)
+    node.device = "cpu"
+    assert widget.segmentPanel.ui.deviceComboBox.currentText != "cpu"
+    module.enter()
+    assert widget.segmentPanel.ui.deviceComboBox.currentText == "cpu"
+    assert widget.segmentPanel.ui.inputVolumeSelector.currentNode() is scan
+
+
+def testClosingTheSceneEndsTheWorkerAndThePanelGoesOn(module, scene, process):
+    widget = module.widget()
+    module.enter()
+    link = widget.logic.session.link
+    process(lambda: widget.logic.session.models, PATIENCE)
+    assert link.isRunning
+    workers = psutil.Process().children(recursive=True)
+    scene.Clear(0)
+    assert not link.isRunning
+    psutil.wait_procs(workers, timeout=PATIENCE)
+    assert not any(worker.is_running() for worker in workers)
+    assert "No volume" in widget.segmentPanel.ui.estimateLabel.text  # the models are known still
+    scan = slicer.util.loadVolume(str(SCAN))
+    widget.segmentPanel.ui.inputVolumeSelector.setCurrentNode(scan)
+    assert "No structure" in widget.segmentPanel.ui.estimateLabel.text
+
+
+def testScriptsAskForEverythingThatThePanelsDo(logic, scene, scan):
+    how = {"model": str(MODEL), "device": "cpu"}
+    result = logic.segment(scan, [*ORGANS], **how)
+    assert set(result.segments) == ORGANS and result.encoded
+    best = logic.best(scan, **how)
+    colors = best.GetDisplayNode().GetColorNode()
+    names = {colors.GetColorName(number) for number in range(colors.GetNumberOfColors())}
+    assert names == {"background", *ORGANS}
+    spleen = segmentations.maskOf(result.node, result.segments["spleen"], scan)
+    classes = slicer.util.arrayFromVolume(best).T
+    assert {colors.GetColorName(int(number)) for number in np.unique(classes[spleen])} == {"spleen"}
+
+    painted = segmentations.newSegmentation(scene, scan)
+    corner = np.zeros(spleen.shape, bool)
+    corner[tuple(np.argwhere(spleen)[len(np.argwhere(spleen)) // 2])] = True
+    made = segmentations.Provenance("", "", "2026-11-25")
+    segments = segmentations.writeSegments(painted, scan, {"a few voxels": corner}, made, Vocabulary.load())
+    query = logic.example(scan, painted, segments["a few voxels"], **how)
+    alike = slicer.util.arrayFromVolume(logic.similarity(scan, query, **how)).T
+    assert alike[spleen].mean() > alike[~spleen].mean() + 0.5
+    margin = slicer.util.arrayFromVolume(logic.margin(scan, **how)).T
+    assert margin.min() >= 0 and margin[spleen].mean() > 0.2
+    with pytest.raises(UserError, match="There is no model in /nowhere"):
+        logic.segment(scan, ["liver"], model="/nowhere")
+    with pytest.raises(UserError, match="pancreas"):
+        logic.segment(scan, ["pancreas"], **how)
+
+
+def testAScriptSegmentsEveryFrameOfASequence(logic, scene, scan):
+    sequence = scene.AddNewNodeByClass("vtkMRMLSequenceNode", "cine")
+    array = np.array(slicer.util.arrayFromVolume(scan))
+    for number, frame in enumerate((array, array[:, ::-1].copy())):  # the second one turned over
+        slicer.util.updateVolumeFromArray(scan, frame)
+        sequence.SetDataNodeAtValue(scan, str(number))
+    browser = scene.AddNewNodeByClass("vtkMRMLSequenceBrowserNode", "browser")
+    browser.SetAndObserveMasterSequenceNodeID(sequence.GetID())
+    slicer.modules.sequences.logic().UpdateProxyNodesFromSequences(browser)
+    proxy = browser.GetProxyNode(sequence)
+    results = logic.segmentFrames(proxy, ["spleen"], model=str(MODEL), device="cpu")
+    assert len(results) == 2
+    browser.SetSelectedItemNumber(0)
+    slicer.modules.sequences.logic().UpdateProxyNodesFromSequences(browser)
+    node = browser.GetProxyNode(browser.GetSequenceNode(results[0].node))
+    mask = segmentations.maskOf(node, segmentations.ownSegments(node)["spleen"], proxy)
+    voxel = np.prod(proxy.GetSpacing()) / 1000
+    assert mask.sum() * voxel == pytest.approx(results[0].milliliters["spleen"])
