@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from CFSegmenterLib.cases import CaseList
+from CFSegmenterLib.errors import UserError
 from CFSegmenterLib.model import load_model
 from CFSegmenterLib.planning import TrainingPlan, plan_training
 from CFSegmenterLib.progress import Progress, silent
 from CFSegmenterLib.settings import TrainingSettings
+from CFSegmenterLib.training import CHECKPOINT
 from CFSegmenterLib.update_planning import plan_update
 from Testing.Benchmarks.measure import write_json
 
@@ -133,7 +135,13 @@ class Bench:
         record = folder / "stage.json"
         if record.exists():
             return json.loads(record.read_text(encoding="utf-8"))
-        trainer = make()
+        try:
+            trainer = make()
+        except UserError:
+            if not (folder / CHECKPOINT).exists():
+                raise
+            shutil.rmtree(folder)  # begun with settings that are no longer those of this size
+            trainer = make()
         trainer.train(self.progress)
         model = trainer.model()
         plan = trainer.plan
