@@ -145,11 +145,15 @@ def openStore(teach, node, link, active=None, *versions):
 
 
 def drawScan(seed: int):
-    """A small phantom with a bright gallbladder in it, which the tiny model was not taught, and its volume node."""
+    """A small phantom with a gallbladder in it, which the tiny model was not taught, and its volume node.
+
+    It is told by its pattern: one that is brighter than all else would change what the others' brightness means.
+    """
     drawn = draw_small(seed)
-    ball = np.linalg.norm(np.indices(drawn.image.shape).T - (14, 24, 9), axis=-1).T < 3.5
-    image, labels = np.where(ball, 1150, drawn.image).astype(np.int16), np.where(ball, 9, drawn.labels)
-    phantom = Phantom(image, labels, {**drawn.names, 9: "gallbladder"}, drawn.affine)
+    places = np.indices(drawn.image.shape)
+    ball = (np.linalg.norm(places.T - (14, 23, 9), axis=-1).T < 4.5) & (drawn.labels == 0)
+    image = np.where(ball, np.where(places.sum(axis=0) % 2, 20, 420), drawn.image).astype(np.int16)
+    phantom = Phantom(image, np.where(ball, 9, drawn.labels), {**drawn.names, 9: "gallbladder"}, drawn.affine)
     affine = slicer.util.vtkMatrixFromArray(phantom.affine)
     return phantom, slicer.util.addVolumeFromArray(image.T, affine, f"scan {seed}")
 
