@@ -51,6 +51,15 @@ def setTerminology(segment, entry: str) -> None:
         segment.SetTag(segment.GetTerminologyEntryTagName(), entry)
 
 
+# Sample data: categories have titles since 5.12; before, a category is its own title
+
+
+def registerSampleCategory(logic, category: str, title: str) -> None:
+    """Give a category of the Sample Data module, of which `logic` is, a title to show."""
+    if hasattr(logic, "registerCustomSampleDataCategory"):
+        logic.registerCustomSampleDataCategory(category, title)
+
+
 # Connecting widgets to a parameter node: connectGui forgets to return its tag before 5.10
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from slicer.i18n import tr as _
 
+from . import compat
+
 CATEGORY = "CFSegmenter"
 SAMPLE_NAME = "CFSegmenterPhantom"
 CHECKSUM = "SHA256:7d317dc0f2dd24c2febcbdcdfe0b044d906b38e43f1d9a2458bdf141273d4d04"
@@ -24,8 +26,7 @@ def register(resourcePath: Callable[[str], str]) -> None:
     import SampleData
 
     logic = SampleData.SampleDataLogic
-    if hasattr(logic, "registerCustomSampleDataCategory"):  # since 5.12; before, the category is its own title
-        logic.registerCustomSampleDataCategory(CATEGORY, _("CFSegmenter"))
+    compat.registerSampleCategory(logic, CATEGORY, _("CFSegmenter"))
     sample = Path(resourcePath("SampleData/CFSegmenterPhantom.nrrd")).resolve()
     logic.registerCustomSampleDataSource(
         category=CATEGORY,
