@@ -173,6 +173,16 @@ def test_a_killed_cell_is_no_result_and_goes_on_from_its_checkpoint(data, tmp_pa
     assert said["stages"][0]["iterations"] == ITERATIONS
 
 
+def test_a_cell_that_was_begun_with_other_settings_is_begun_again(data, tmp_path):
+    cell = Cell("hippocampus-half", "ours", 0)
+    scenario = hippocampus_half(data, 0)
+    with pytest.raises(Cancelled):
+        Bench(a_tiny_size(), tmp_path / "out", {}, lambda done, total, text: "loss" not in text).run(cell, scenario)
+    assert (tmp_path / "out/tiny/hippocampus-half/ours-0/checkpoint.safetensors").exists()
+    (said,) = run(data, tmp_path, cell, size=a_tiny_size(4))
+    assert said["stages"][0]["iterations"] == 4
+
+
 def test_two_processes_do_not_work_on_one_cell(data, tmp_path, monkeypatch):
     cells = [Cell("hippocampus-half", "ours", seed) for seed in (0, 1)]
     folder = tmp_path / "out/tiny/locks"

@@ -140,7 +140,7 @@ def test_promises_are_judged_as_the_numbers_are(tmp_path):
     kept = {"ours": 0.84, "lwf": 0.83, "mib": 0.845}
     results = [taught(name, dice, 0.8) for name, dice in kept.items()]
     said = Reports(tmp_path, *results, taught("joint", 0.9, 0.85)).incremental
-    assert "- yes: ours forgets at most 1.5 points on class-hippocampus (1.0 points)" in said
+    assert "- yes: ours forgets at most 1.5 points on class-hippocampus (1.0 points; 1 seed)" in said
     assert "- **no**: class-hippocampus: ours forgets less than LwF and MiB" in said
     assert "- **no**: class-hippocampus: what is new comes within 2 points of joint training" in said
 
@@ -238,6 +238,7 @@ def test_a_spread_over_seeds_needs_two():
     assert Spread.of([0.5]).said() == "0.500"
     assert Spread.of([0.4, None, 0.6]).said() == "0.500 ± 0.141"
     assert Spread.of([None]) is None
+    assert Spread.of([-0.0001]).said(100, 1, signed=True) == "+0.0"
 
 
 def test_the_same_results_give_the_same_bytes(tmp_path):

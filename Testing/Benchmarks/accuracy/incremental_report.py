@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +84,7 @@ def _verdicts(grouped: dict[str, dict[str, BySeed]]) -> list[str]:
     for method, limit in LIMITS.items():
         forgot = _spread(grouped.get(GOAL, {}).get(method), "forgetting")
         promise = f"{METHODS[method].title} forgets at most {limit:g} points on {GOAL}"
-        said.append(_judged(promise, forgot and 100 * forgot.mean <= limit, forgot and f"{forgot.said(100, 1)} points"))
+        said.append(_judged(promise, forgot and 100 * forgot.mean <= limit, forgot and f"{forgot.said(100, 1)} points; {_seeds([forgot])}"))
     for scenario, methods in grouped.items():
         said += [_less_than_others(scenario, methods), _near_joint(scenario, methods)]
     return [f"- {line}" for line in said]
@@ -96,7 +96,8 @@ def _less_than_others(scenario: str, methods: dict[str, BySeed]) -> str:
     if None in known.values():
         return _judged(promise, None, None)
     numbers = ", ".join(f"{METHODS[name].title} {each.said(100, 1)}" for name, each in known.items())
-    return _judged(promise, known["ours"].mean < min(known["lwf"].mean, known["mib"].mean), f"{numbers} points")
+    less = known["ours"].mean < min(known["lwf"].mean, known["mib"].mean)
+    return _judged(promise, less, f"{numbers} points; {_seeds(known.values())}")
 
 
 def _near_joint(scenario: str, methods: dict[str, BySeed]) -> str:
@@ -105,7 +106,13 @@ def _near_joint(scenario: str, methods: dict[str, BySeed]) -> str:
     if ours is None or joint is None:
         return _judged(promise, None, None)
     short = 100 * (joint.mean - ours.mean)
-    return _judged(promise, short <= NEAR_JOINT, f"ours {ours.said()}, joint {joint.said()}")
+    return _judged(promise, short <= NEAR_JOINT, f"ours {ours.said()}, joint {joint.said()}; {_seeds((ours, joint))}")
+
+
+def _seeds(spreads: Iterable[Spread]) -> str:
+    """On how many seeds a sentence rests."""
+    fewest = min(spread.count for spread in spreads)
+    return f"{fewest} seed{'s' if fewest > 1 else ''}"
 
 
 def _judged(promise: str, kept: bool | None, numbers: str | None) -> str:

@@ -32,7 +32,8 @@ class Spread:
 
     def said(self, scale: float = 1.0, digits: int = 3, signed: bool = False) -> str:
         """As in a table."""
-        text = f"{scale * self.mean:{'+' if signed else ''}.{digits}f}"
+        rounded = round(scale * self.mean, digits) + 0.0  # without the sign of a negative zero
+        text = f"{rounded:{'+' if signed else ''}.{digits}f}"
         return text if self.deviation is None else f"{text} ± {scale * self.deviation:.{digits}f}"
 
 
