@@ -84,7 +84,8 @@ def _verdicts(grouped: dict[str, dict[str, BySeed]]) -> list[str]:
     for method, limit in LIMITS.items():
         forgot = _spread(grouped.get(GOAL, {}).get(method), "forgetting")
         promise = f"{METHODS[method].title} forgets at most {limit:g} points on {GOAL}"
-        said.append(_judged(promise, forgot and 100 * forgot.mean <= limit, forgot and f"{forgot.said(100, 1)} points; {_seeds([forgot])}"))
+        numbers = forgot and f"{forgot.said(100, 1)} points; {_seeds([forgot])}"
+        said.append(_judged(promise, forgot and 100 * forgot.mean <= limit, numbers))
     for scenario, methods in grouped.items():
         said += [_less_than_others(scenario, methods), _near_joint(scenario, methods)]
     return [f"- {line}" for line in said]
