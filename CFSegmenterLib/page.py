@@ -83,7 +83,7 @@ th, td { text-align: left; padding: 7px 14px 7px 0; border-bottom: 1px solid var
 thead th { color: var(--soft); font-weight: 500; font-size: 0.8rem; }
 tbody th { font-weight: 500; white-space: nowrap; }
 .number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; padding-right: 28px; }
-.codes { font-size: 0.85rem; color: var(--soft); }
+.codes { font-size: 0.85rem; color: var(--soft); white-space: nowrap; }
 code { font: 0.95em ui-monospace, "SF Mono", Menlo, Consolas, monospace; }
 .absent th, .absent td { color: var(--soft); }
 .swatch { display: inline-block; width: 0.8em; height: 0.8em; border-radius: 3px; margin-right: 0.5em;
@@ -91,7 +91,8 @@ code { font: 0.95em ui-monospace, "SF Mono", Menlo, Consolas, monospace; }
 .row { display: flex; flex-wrap: wrap; gap: 16px; align-items: flex-start; }
 figure { margin: 0; padding: 0; width: min(100%, calc(350px * var(--ratio)), 560px);
   border-radius: 8px; overflow: hidden; background: var(--card); }
-figure.wide { width: min(100%, calc(264px * var(--ratio)), 1132px); }
+figure.wide { width: min(100%, calc(330px * var(--ratio)), 1132px); }
+figure.half { width: min(100%, 558px); }
 img { display: block; width: 100%; height: auto; background: #101214; }
 figcaption { padding: 8px 12px 10px; font-size: 0.85rem; color: var(--soft); }
 .entry { display: inline-block; margin-right: 0.6em; color: var(--ink); white-space: nowrap; }

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,8 +16,12 @@ from .grid import ModelGrid
 from .volume import Volume
 
 CT_SOFT_TISSUE = (-160.0, 240.0)
-LONG_SIDE = 620
-"""Pixels of the longer side of a slice."""
+SLICE_SIDE, MAP_SIDE = 620, 420
+"""Pixels of the longer side of a slice that stands alone, and of one beside others."""
+SURROUNDINGS_MM, LEAST_MM = 30.0, 120.0
+"""What is shown around the structures, and the smallest part of an image that is shown alone."""
+MOST = 2 / 3
+"""Of an image's width, height or depth that is shown alone; where it would be more, all of it is shown."""
 BACKGROUND = "#101214"
 FOREGROUND = "#e8eaed"
 DPI = 100
@@ -77,24 +82,39 @@ class Viewer:
         spacing = volume.spacing[list(ModelGrid.fit(volume.shape, volume.affine, (1.0, 1.0, 1.0)).order)]
         self._grid = ModelGrid.fit(volume.shape, volume.affine, tuple(spacing))
         self.spacing = spacing
-        self.array = self._grid.reorder(volume.array)
+        self.array = volume.array
         self.window = gray_window(volume.array, volume.modality or modality)
+        self._shown = (slice(None), slice(None), slice(None))
+
+    @property
+    def shows_all(self) -> bool:
+        """Whether the slices show the whole width and height of the image."""
+        return all(shown == slice(None) for shown in self._shown)
+
+    def closer(self, occupied: Sequence[np.ndarray]) -> Viewer:
+        """A viewer of the same slices, with the same numbers, that shows their part around what is looked at.
+
+        Args:
+            occupied: for R, A and S, which slices across that axis hold some of it; nowhere any shows all.
+        """
+        viewer = copy(self)
+        viewer._shown = tuple(_around(o, s) for o, s in zip(occupied, self.spacing, strict=True))
+        return viewer
 
     def count(self, plane: Plane) -> int:
         """Number of slices."""
-        return self.array.shape[plane.normal]
+        return self._grid.ordered_shape[plane.normal]
 
     def size(self, plane: Plane) -> tuple[float, float]:
         """Width and height of a slice in mm."""
-        width, height = (
-            n * s for a, (n, s) in enumerate(zip(self.array.shape, self.spacing, strict=True)) if a != plane.normal
-        )
-        return float(width), float(height)
+        across, up = (a for a in range(3) if a != plane.normal)
+        return self._length(across), self._length(up)
 
     def cut(self, array: np.ndarray, plane: Plane, index: int) -> np.ndarray:
         """Slice `index` of an (I, J, K) array on the volume's grid: (rows, columns) from the top left; a view."""
+        chosen = tuple(index if a == plane.normal else shown for a, shown in enumerate(self._shown))
         # All that is left runs towards R, A or S, which are at the left, at the left or top, and at the top.
-        return np.moveaxis(self._grid.reorder(array), plane.normal, 0)[index].T[::-1, ::-1]
+        return self._grid.reorder(array)[chosen].T[::-1, ::-1]
 
     def areas(self, layer: np.ndarray, plane: Plane, values: Sequence[int]) -> np.ndarray:
         """(slices, values) int64: voxels of each label value in each slice of a label map."""
@@ -102,6 +122,20 @@ class Viewer:
         most = max(values) + 1
         counted = [np.bincount(each.ravel(), minlength=most)[list(values)] for each in turned]
         return np.array(counted).reshape(len(turned), len(values))
+
+    def _length(self, axis: int) -> float:
+        """What is shown along R, A or S, in mm."""
+        return float(len(range(self._grid.ordered_shape[axis])[self._shown[axis]]) * self.spacing[axis])
+
+
+def _around(occupied: np.ndarray, spacing: float) -> slice:
+    """The slices that are occupied, with their surroundings."""
+    places = np.flatnonzero(occupied)
+    if not len(places):
+        return slice(None)
+    margin = max(SURROUNDINGS_MM, (LEAST_MM - len(places) * spacing) / 2) / spacing
+    first, last = max(0, int(places[0] - margin)), min(len(occupied), int(np.ceil(places[-1] + 1 + margin)))
+    return slice(first, last) if last - first <= MOST * len(occupied) else slice(None)
 
 
 def gray_window(array: np.ndarray, modality: str | None) -> tuple[float, float]:
@@ -144,9 +178,24 @@ def choose_slices(areas: np.ndarray, count: int) -> list[int]:
     return sorted(chosen)
 
 
+def spread_slices(areas: np.ndarray, chosen: Sequence[int], count: int) -> list[int]:
+    """Add to chosen slices until there are `count`, each time the one farthest from all others, in ascending order.
+
+    Args:
+        areas: as in `choose_slices`; slices without any structure are not added.
+    """
+    spread = set(chosen)
+    left = set(np.flatnonzero(areas.any(axis=1)).tolist()) - spread
+    while left and len(spread) < count:
+        farthest = max(sorted(left), key=lambda index: min(abs(index - each) for each in spread))
+        left.remove(farthest)
+        spread.add(farthest)
+    return sorted(spread)
+
+
 def draw_slice(viewer: Viewer, plane: Plane, index: int, outlines: Sequence[Outline] = ()) -> bytes:
     """A slice in gray with outlines: PNG."""
-    canvas = _Canvas([viewer.size(plane)])
+    canvas = _Canvas([viewer.size(plane)], side=SLICE_SIDE)
     axes = canvas.panel()
     _show_gray(axes, viewer, plane, index)
     _show_outlines(axes, viewer, plane, outlines)
@@ -204,21 +253,23 @@ def draw_overview(
         _show_marks(axes, plane)
     if similarity:
         plane, name, values, outlines = similarity
-        axes = canvas.panel(f"similarity: {name}")
+        axes = canvas.panel(name)
         drawn = _show_map(axes, viewer, plane, values, "RdBu_r", (-1, 1))
         _show_black_outlines(axes, viewer, plane, outlines)
-        canvas.color_bar(drawn, [-1, -0.5, 0, 0.5, 1], "")
+        canvas.color_bar(drawn, [-1, -0.5, 0, 0.5, 1], "similarity")
     return canvas.png()
 
 
 class _Canvas:
     """A row of panels of one scale, with room for titles above and a color bar at the end."""
 
-    def __init__(self, sizes: Sequence[tuple[float, float]], bar: bool = False, titled: bool = False):
+    def __init__(
+        self, sizes: Sequence[tuple[float, float]], bar: bool = False, titled: bool = False, side: int = MAP_SIDE
+    ):
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
 
-        scale = LONG_SIDE / max(max(size) for size in sizes)
+        scale = side / max(max(size) for size in sizes)
         self._sizes = [(w * scale, h * scale) for w, h in sizes]
         self._above = TITLE_PIXELS if titled else 0
         self._width = sum(w for w, _ in self._sizes) + GAP_PIXELS * (len(sizes) - 1) + (BAR_PIXELS if bar else 0)
@@ -240,12 +291,12 @@ class _Canvas:
 
     def color_bar(self, shown, ticks: Sequence[float], label: str) -> None:
         """The scale of a map, right of the last panel."""
-        length = min(self._height * 0.9, 420)
+        length = self._height * 0.9
         axes = self._axes(self._left + 4, (self._height - length) / 2, 16, length)
         bar = self._figure.colorbar(shown, cax=axes, ticks=list(ticks))
         bar.outline.set_visible(False)
-        bar.ax.tick_params(colors=FOREGROUND, labelsize=11, length=3)
-        bar.set_label(label, color=FOREGROUND, size=10)
+        bar.ax.tick_params(colors=FOREGROUND, labelsize=12, length=3)
+        bar.set_label(label, color=FOREGROUND, size=12)
 
     def png(self) -> bytes:
         out = io.BytesIO()
@@ -283,7 +334,7 @@ def _extent(viewer: Viewer, plane: Plane) -> tuple[float, float, float, float]:
 
 def _show_gray(axes, viewer: Viewer, plane: Plane, index: int) -> None:
     low, high = viewer.window
-    image = np.moveaxis(viewer.array, plane.normal, 0)[index].T[::-1, ::-1].astype(np.float32)
+    image = viewer.cut(viewer.array, plane, index).astype(np.float32)
     axes.imshow(image, cmap="gray", vmin=low, vmax=high, extent=_extent(viewer, plane), interpolation="bilinear")
 
 
@@ -339,6 +390,6 @@ def _show_marks(axes, plane: Plane) -> None:
     )
     for x, y, text, across, up in placed:
         written = axes.text(
-            x, y, text, transform=axes.transAxes, color=FOREGROUND, size=12, ha=across, va=up, clip_on=True
+            x, y, text, transform=axes.transAxes, color=FOREGROUND, size=14, ha=across, va=up, clip_on=True
         )
         written.set_path_effects([Stroke(linewidth=2.5, foreground=(0, 0, 0, 0.7)), Normal()])

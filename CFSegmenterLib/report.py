@@ -29,16 +29,22 @@ from .pictures import (
     draw_overview,
     draw_similarity,
     draw_slice,
+    spread_slices,
 )
 from .progress import Progress, advance, silent
+from .protocols import Protocol
 from .results import Color, color_of
 from .structures import Code
 from .volume import Volume
 
 SLICES = {AXIAL: 3, CORONAL: 2, SAGITTAL: 2}
 """The most slices of each plane that are shown."""
+SLICES_OF_STACK = {AXIAL: 6, CORONAL: 1, SAGITTAL: 1}
+"""The same of a stack of thick slices, of which little is to be seen from the side."""
 MAPS = 6
 """The most similarity maps that are shown where the caller names none."""
+THICK = 4.0
+"""Height of a voxel, in its shortest side, from which on an image counts as a stack of thick slices."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +92,8 @@ def write_report(
         segmentation: what the encoding answered.
         title: heading of the report; the only text in it that could name a patient.
         seconds: that the segmentation took.
-        similarity_structures: whose similarity maps are shown; None takes the largest, one of each pair of sides.
+        similarity_structures: whose similarity maps are shown, the first of them on the overview, too; None takes the
+            largest, one of each pair of sides.
         truth: structure -> (I, J, K) mask; adds Dice and dashed outlines.
 
     Returns:
@@ -103,13 +110,14 @@ def write_report(
     cuts: dict[str, tuple[int, np.ndarray]] = {}
     means: dict[str, float | None] = {}
     overview_map: tuple[str, np.ndarray] | None = None
-    overview_name = report.largest_on_overview(mapped)
+    overview_name = report.largest_on_overview(mapped) if similarity_structures is None else next(iter(mapped), None)
+    overview_index = report.overview_slice(AXIAL, overview_name)
     for done, name in enumerate(dict.fromkeys((*segmentation.names, *mapped))):
         advance(progress, done, steps, f"measuring {name}")
         similarity = encoding.similarity(name)
         means[name] = report.mean_inside(name, similarity)
         if name == overview_name:
-            overview_map = name, report.viewer.cut(similarity, AXIAL, report.overview_slice(AXIAL)).copy()
+            overview_map = name, report.viewer.cut(similarity, AXIAL, overview_index).copy()
         if name in mapped:
             index = report.best_axial(name, similarity)
             cuts[name] = index, report.viewer.cut(similarity, AXIAL, index).copy()
@@ -134,7 +142,7 @@ def write_report(
             f"The folder {folder} for the report cannot be made: {error.strerror}; name another."
         ) from error
     with write_atomically(folder / "overview.png") as partial:
-        partial.write_bytes(report.overview(overview_map))
+        partial.write_bytes(report.overview(overview_index, overview_map))
     path = folder / "index.html"
     write_text(path, html)
     advance(progress, steps, steps, "report written")
@@ -154,7 +162,11 @@ class _Report:
         self.truth = {self.resolved([name])[0]: np.asarray(mask).astype(bool) for name, mask in truth.items()}
         self.areas = {plane: self._areas(plane) for plane in SLICES}
         self.voxels = dict(zip(self.names, self.areas[AXIAL].sum(axis=0).tolist(), strict=True))
-        self.slices = {plane: choose_slices(self.areas[plane], count) for plane, count in SLICES.items()}
+        self.is_stack = bool(self.viewer.spacing[AXIAL.normal] >= THICK * self.viewer.spacing.min())
+        counts = SLICES_OF_STACK if self.is_stack else SLICES
+        self.slices = {plane: choose_slices(self.areas[plane], count) for plane, count in counts.items()}
+        self.slices[AXIAL] = spread_slices(self.areas[AXIAL], self.slices[AXIAL], counts[AXIAL])
+        self.viewer = self.viewer.closer([self._occupied(plane) for plane in (SAGITTAL, CORONAL, AXIAL)])
 
     def resolved(self, names: Sequence[str]) -> list[str]:
         """The names under which the segmentation holds them."""
@@ -218,26 +230,29 @@ class _Report:
             )
         return rows
 
-    def overview_slice(self, plane: Plane) -> int:
-        """The one slice of a plane that shows most."""
-        return choose_slices(self.areas[plane], 1)[0]
+    def overview_slice(self, plane: Plane, name: str | None = None) -> int:
+        """The one slice of a plane that shows most, among those that show much of one structure."""
+        areas = self.areas[plane]
+        if name not in self.names or not self.voxels[name]:
+            return choose_slices(areas, 1)[0]
+        own = areas[:, self.names.index(name)]
+        return choose_slices(np.where(own[:, None] >= own.max() / 2, areas, 0), 1)[0]
 
     def largest_on_overview(self, names: Sequence[str]) -> str | None:
         """Of `names` the one that fills most of the overview's axial slice."""
         areas = dict(zip(self.names, self.areas[AXIAL][self.overview_slice(AXIAL)].tolist(), strict=True))
         return max(names, key=lambda name: areas.get(name, 0), default=None)
 
-    def overview(self, mapped: tuple[str, np.ndarray] | None) -> bytes:
+    def overview(self, index: int, mapped: tuple[str, np.ndarray] | None) -> bytes:
         """An axial and a coronal slice with all outlines, and a structure's similarity map on the axial one."""
-        slices = []
-        for plane in (AXIAL, CORONAL):
-            index = self.overview_slice(plane)
-            slices.append((plane, index, self._answers(plane, index)))
+        slices = [(AXIAL, index, self._answers(AXIAL, index))]
+        if not self.is_stack:
+            across = self.overview_slice(CORONAL)
+            slices.append((CORONAL, across, self._answers(CORONAL, across)))
         if mapped is None:
             return draw_overview(self.viewer, slices)
         name, values = mapped
-        own = self._answers(AXIAL, self.overview_slice(AXIAL), name)
-        return draw_overview(self.viewer, slices, (AXIAL, name, values, own))
+        return draw_overview(self.viewer, slices, (AXIAL, name, values, self._answers(AXIAL, index, name)))
 
     def _answers(self, plane: Plane, index: int, only: str | None = None) -> list[Outline]:
         return [
@@ -258,6 +273,11 @@ class _Report:
             areas[:, here] = self.viewer.areas(layer, plane, values)
         return areas
 
+    def _occupied(self, plane: Plane) -> np.ndarray:
+        """(slices,) bool: which slices hold a structure, found or true."""
+        truths = [self.viewer.areas(mask.astype(np.uint8), plane, [1])[:, 0] for mask in self.truth.values()]
+        return np.any([self.areas[plane].any(axis=1), *truths], axis=0)
+
     def _is_cut_off(self, name: str) -> bool:
         position = self.names.index(name)
         return any(bool(areas[end, position]) for areas in self.areas.values() for end in (0, -1))
@@ -265,20 +285,31 @@ class _Report:
 
 def _summary(encoding: Encoding, volume: Volume, segmentation: Segmentation, seconds: float) -> str:
     manifest, protocol = encoding.model.manifest, encoding.protocol
-    shape = " × ".join(str(n) for n in volume.shape)
-    spacing = " × ".join(f"{s:.3g}" for s in volume.spacing)
+    shape = _together(" × ".join(str(n) for n in volume.shape), "voxels")
+    spacing = _together(" × ".join(f"{s:.3g}" for s in volume.spacing), "mm")
     asked = len(segmentation.names)
     facts = (
         ("Model", f"{manifest.name}, version {manifest.version}"),
-        ("Read as", f"{protocol.name} ({protocol.modality.upper()})"),
-        ("Image", f"{shape} voxels of {spacing} mm"),
-        ("Asked for", f"{asked} structure{'s' if asked != 1 else ''}, answered in {_duration(seconds)}"),
+        ("Read as", _called(protocol)),
+        ("Image", f"{shape} of {spacing}"),
+        ("Asked for", f"{asked} structure{'s' if asked != 1 else ''}, {_together('answered in', _duration(seconds))}"),
     )
     notice = (
         '<p class="notice"><strong>For research only.</strong> This is not a medical device; '
         "nothing here may be used for diagnosis or treatment.</p>"
     )
     return page.facts(facts) + notice
+
+
+def _together(*words: str) -> str:
+    """Words that stay on one line."""
+    return " ".join(words).replace(" ", "\N{NO-BREAK SPACE}")
+
+
+def _called(protocol: Protocol) -> str:
+    """A protocol's name, with its modality where the name does not say it."""
+    said = protocol.modality.replace("-", " ").casefold() in protocol.name.casefold()
+    return protocol.name if said else f"{protocol.name} ({protocol.modality.upper()})"
 
 
 def _duration(seconds: float) -> str:
@@ -333,8 +364,11 @@ def _slices(report: _Report, plane: Plane) -> str:
         caption = f"{position}{': ' if names else ''}{_legend(report, names)}"
         shown = ", ".join(names) or "no structure"
         figures.append(page.figure(png, f"{plane.name} {position} with the outlines of {shown}", caption))
-    dashed = "Dashed: the reference." if report.truth else ""
-    return page.section(plane.name.capitalize(), page.row(figures), dashed)
+    said = ["Dashed: the reference."] if report.truth else []
+    if not report.viewer.shows_all:
+        said.append("The pictures show the part of the image around the structures.")
+    note = " ".join(said) if plane is next(iter(SLICES)) else ""
+    return page.section(plane.name.capitalize(), page.row(figures), note)
 
 
 def _maps(report: _Report, cuts: Mapping[str, tuple[int, np.ndarray]]) -> str:
@@ -342,7 +376,7 @@ def _maps(report: _Report, cuts: Mapping[str, tuple[int, np.ndarray]]) -> str:
     for name, (index, values) in cuts.items():
         outlines = report.outlines(AXIAL, index, only=name)
         png = draw_similarity(report.viewer, AXIAL, index, values, name, outlines)
-        figures.append(page.figure(png, f"similarity of an axial slice with {name}", _legend(report, [name]), "wide"))
+        figures.append(page.figure(png, f"similarity of an axial slice with {name}", _legend(report, [name]), "half"))
     said = (
         "The cosine between each voxel's feature and the structure's prototype: red resembles it, white has nothing "
         "to do with it, blue is its opposite. The line is the structure's outline."
@@ -356,7 +390,7 @@ def _margins(report: _Report, margin: np.ndarray) -> str:
         index = report.overview_slice(plane)
         values = report.viewer.cut(margin, plane, index)
         png = draw_margin(report.viewer, plane, index, values, report.outlines(plane, index))
-        figures.append(page.figure(png, f"{plane.name} margin map", "", "wide"))
+        figures.append(page.figure(png, f"{plane.name} margin map", "", "half"))
     said = "How far the best structure leads over the second: where it is bright the model is unsure; look there first."
     return page.section("Margin", page.row(figures), said)
 
@@ -364,11 +398,11 @@ def _margins(report: _Report, margin: np.ndarray) -> str:
 def _about_model(encoding: Encoding) -> str:
     manifest = encoding.model.manifest
     from_text = sum(entry["source"] == "text" for entry in manifest.prototypes)
-    protocols = "; ".join(f"{p.name} ({p.modality.upper()})" for p in manifest.protocols)
     facts = [
-        ("Name", f"{manifest.name}, version {manifest.version}, made on {manifest.created}"),
+        ("Name", f"{manifest.name}, version {manifest.version}"),
+        ("Made on", manifest.created),
         ("Licence of the weights", manifest.licence),
-        ("Reads", protocols),
+        ("Reads", "; ".join(map(_called, manifest.protocols))),
         ("Knows", f"{len(manifest.structures)} structures"),
         ("Prototypes", f"{from_text} from text, {len(manifest.prototypes) - from_text} code directions"),
         ("Weights (SHA-256)", manifest.weights_sha256[:16] or "not stated"),
@@ -386,9 +420,15 @@ def _about_model(encoding: Encoding) -> str:
 
 
 def _legend(report: _Report, names: Sequence[str]) -> str:
+    """The names with their colors; the two sides of a structure share an entry, as they share a color."""
+    entries = {name: name for name in names}
+    for name in names:
+        other = f"right {name.removeprefix('left ')}"
+        if name.startswith("left ") and other in names and report.colors.get(name) == report.colors.get(other):
+            entries[name] = f"left and {entries.pop(other)}"
     return " ".join(
-        f'<span class="entry">{page.swatch(report.colors[n]) if n in report.colors else ""}{escape(n)}</span>'
-        for n in names
+        f'<span class="entry">{page.swatch(report.colors[n]) if n in report.colors else ""}{escape(called)}</span>'
+        for n, called in entries.items()
     )
 
 

@@ -21,6 +21,7 @@ from CFSegmenterLib.pictures import (
     draw_similarity,
     draw_slice,
     gray_window,
+    spread_slices,
 )
 from CFSegmenterLib.volume import Volume
 from Testing.Library.painted import ORIENTATIONS, an_affine, centers, reoriented
@@ -140,6 +141,43 @@ def test_voxels_in_slices_are_counted_by_structure():
             assert areas[index, 0] == viewer.cut(corner, plane, index).sum()
 
 
+@pytest.mark.parametrize(("order", "signs"), ORIENTATIONS[::5])
+def test_a_closer_view_shows_what_is_looked_at_with_its_surroundings_and_keeps_the_numbers_of_slices(order, signs):
+    volume, corner = a_marked_volume(order, signs)
+    whole = Viewer(Volume(volume.array.repeat(8, 0).repeat(8, 1).repeat(8, 2), volume.affine, "mr"))
+    inside = corner.repeat(8, 0).repeat(8, 1).repeat(8, 2)
+    occupied = [whole.areas(inside.astype(np.uint8), plane, [1])[:, 0] > 0 for plane in (SAGITTAL, CORONAL, AXIAL)]
+    viewer = whole.closer(occupied)
+    assert whole.shows_all and not viewer.shows_all
+    for plane in PLANES:
+        assert viewer.count(plane) == whole.count(plane)
+        for index in (0, whole.count(plane) // 2, whole.count(plane) - 1):
+            near, far = (each.cut(inside, plane, index) for each in (viewer, whole))
+            assert near.sum() == far.sum(), "nothing of it is cut off"
+        assert viewer.size(plane) < whole.size(plane)
+        rows, columns = near.shape
+        assert viewer.size(plane) == pytest.approx(
+            (whole.size(plane)[0] * columns / far.shape[1], whole.size(plane)[1] * rows / far.shape[0])
+        )
+    # 48 voxels of 2 mm that end at the image's edge, and 30 mm: 63 voxels.
+    assert viewer.size(AXIAL)[0] == pytest.approx(2.0 * 63)
+
+
+def test_a_closer_view_of_something_tiny_shows_where_it_lies():
+    viewer = Viewer(Volume(np.zeros((200, 200, 200), np.uint8), an_affine((1.0, 1.0, 1.0))))
+    tiny, large = np.arange(200) == 100, np.arange(200) > 80
+    assert viewer.closer([tiny, tiny, tiny]).size(AXIAL) == pytest.approx((120, 120), abs=2)
+    assert viewer.closer([tiny, large, tiny]).size(AXIAL) == pytest.approx((120, 200), abs=2), "what is cut is little"
+
+
+def test_a_closer_view_of_nothing_or_of_almost_everything_shows_all():
+    viewer = Viewer(Volume(np.zeros((200, 200, 200), np.uint8), an_affine((1.0, 1.0, 1.0))))
+    tiny, large, nothing = np.arange(200) == 100, np.arange(200) > 80, np.zeros(200, bool)
+    assert viewer.closer([large, large, large]).shows_all
+    assert viewer.closer([nothing, nothing, nothing]).shows_all
+    assert viewer.closer([tiny, tiny, tiny]).closer([nothing, nothing, nothing]).shows_all
+
+
 # --- what is shown ------------------------------------------------------------------------------------------
 
 
@@ -187,6 +225,16 @@ def test_among_equal_slices_the_middle_one_is_shown():
     areas = np.zeros((11, 1), dtype=int)
     areas[2:9] = 7
     assert choose_slices(areas, 3) == [5]
+
+
+def test_slices_are_spread_over_the_structures():
+    areas = np.zeros((30, 2), dtype=int)
+    areas[4:25, 0] = 5
+    assert spread_slices(areas, [10], 3) == [10, 17, 24]
+    assert spread_slices(areas, [10, 20], 4) == [4, 10, 15, 20]
+    assert spread_slices(areas, [10], 1) == [10]
+    assert spread_slices(areas, [10], 100) == list(range(4, 25))
+    assert spread_slices(np.zeros((30, 2), dtype=int), [15], 3) == [15]
 
 
 @pytest.mark.parametrize("areas", [np.zeros((11, 0), dtype=int), np.zeros((11, 4), dtype=int)])

@@ -36,15 +36,20 @@ class Page(HTMLParser):
         self.tags: list[tuple[str, dict]] = []
         self.words: list[str] = []
         self.cells: list[str] = []
+        self.captions: list[str] = []
         self.feed(text)
 
     def handle_starttag(self, tag, attrs):
         self.tags.append((tag, dict(attrs)))
         if tag in ("td", "th"):
             self.cells.append("")
+        if tag == "figcaption":
+            self.captions.append("")
 
     def handle_data(self, data):
         self.words.append(data)
+        if self.captions:
+            self.captions[-1] += data
         if self.cells:
             self.cells[-1] += data
 
@@ -64,13 +69,13 @@ class Page(HTMLParser):
         return [attrs for found, attrs in self.tags if found == tag]
 
 
-def a_case(names=ORGANS, indices=None, affine=None, modality="mr-t2", **said):
+def a_case(names=ORGANS, indices=None, affine=None, modality="mr-t2", spacing=SPACING, **said):
     """(encoding, volume, indices on the volume's grid)."""
     model = a_plain_model(names, **said)
     indices = organs() if indices is None else indices
-    affine = an_affine(SPACING, origin=(-30, 20, 100)) if affine is None else affine
+    affine = an_affine(spacing, origin=(-30, 20, 100)) if affine is None else affine
     array = (100 + 80 * indices + np.random.default_rng(0).normal(0, 5, indices.shape)).astype(np.float32)
-    encoding = painted_encoding(model, indices, indices.shape, affine, SPACING)
+    encoding = painted_encoding(model, indices, indices.shape, affine, spacing)
     return encoding, Volume.checked(array, affine, modality), indices
 
 
@@ -205,6 +210,52 @@ def test_maps_can_be_chosen_also_of_what_was_not_segmented(tmp_path):
     assert [alt.rpartition("with ")[2] for alt in maps] == ["spleen", "right kidney"]
     assert "spleen" not in page.table, "it was not asked for"
     assert not [a for a in the_report(tmp_path, similarity_structures=[]).all("img") if "similarity" in a["alt"]]
+
+
+def test_the_first_map_that_is_asked_for_is_on_the_overview(tmp_path):
+    pictures = []
+    for number, names in enumerate((["liver", "right kidney"], ["right kidney", "liver"], ["liver"])):
+        the_report(tmp_path / str(number), similarity_structures=names)
+        pictures.append((tmp_path / str(number) / "overview.png").read_bytes())
+    assert pictures[0] == pictures[2] != pictures[1]
+
+
+def test_thick_slices_are_not_shown_from_the_side_on_the_overview(tmp_path):
+    widths = []
+    for thickness in (4.0, 40.0):
+        encoding, volume, _ = a_case(spacing=(4.0, 4.0, thickness))
+        write_report(tmp_path, encoding, encoding.segment(), volume, title="t", seconds=1)
+        widths.append(Image.open(tmp_path / "overview.png").width / Image.open(tmp_path / "overview.png").height)
+    assert widths[0] > 1.2 * widths[1]
+
+
+def test_of_a_stack_of_thick_slices_more_is_shown_from_above_and_less_from_the_side(tmp_path):
+    shown = {}
+    for thickness in (4.0, 40.0):
+        encoding, volume, _ = a_case(spacing=(4.0, 4.0, thickness))
+        segmentation = encoding.segment()
+        page = Page(write_report(tmp_path, encoding, segmentation, volume, title="t", seconds=1).read_text("utf-8"))
+        slices = [attrs["alt"] for attrs in page.all("img") if "with the outlines of" in attrs["alt"]]
+        shown[thickness] = [sum(alt.startswith(p) for alt in slices) for p in ("axial", "coronal", "sagittal")]
+    assert shown[4.0][0] == 3 and shown[4.0][1] >= 1
+    assert shown[40.0] == [6, 1, 1]
+
+
+def test_pictures_come_closer_where_the_structures_fill_little_of_the_image_and_say_so(tmp_path, a_page):
+    assert "around the structures" not in a_page.text
+    indices = np.zeros((60, 60, 60), dtype=int)
+    indices[30:34, 30:34, 30:34] = 1
+    encoding, volume, _ = a_case(indices=indices)
+    page = Page(write_report(tmp_path, encoding, encoding.segment(), volume, title="t", seconds=1).read_text("utf-8"))
+    assert "The pictures show the part of the image around the structures." in page.text
+    assert "slice 33 of 60" in page.text, "slices keep their numbers"
+
+
+def test_the_two_sides_of_a_structure_share_an_entry_below_a_picture(a_page):
+    captions = " ".join(a_page.captions)
+    assert "left and right kidney" in captions
+    assert "right kidney" in captions, "a slice or a map that shows one side names it"
+    assert [row for row in a_page.table if "kidney" in row] == ["right kidney", "left kidney"]
 
 
 def test_a_map_of_an_unknown_structure_is_refused_and_nothing_is_written(tmp_path):
