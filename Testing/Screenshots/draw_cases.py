@@ -8,14 +8,13 @@ the credit line that it has there.
 
 from __future__ import annotations
 
-import io
+import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from PIL import Image
 
 from CFSegmenterLib.cases import Case, read_case_lists
 from CFSegmenterLib.catalogue import find_model
@@ -73,7 +72,9 @@ def draw_cases(
             (case_list,) = read_case_lists([data / shown.source / "dataset.json"])
             page = report(segmenter, case_list.of("validation")[0], shown, reports / shown.name)
             picture = out / f"{shown.name}.png"
-            save(page.with_name("overview.png"), picture)
+            picture.parent.mkdir(parents=True, exist_ok=True)
+            with write_atomically(picture) as partial:
+                shutil.copyfile(page.with_name("overview.png"), partial)
             typer.echo(f"{picture}  {picture.stat().st_size / 1000:.0f} kB, {page}")
 
 
@@ -96,15 +97,6 @@ def report(segmenter: Segmenter, case: Case, shown: Shown, folder: Path) -> Path
         similarity_structures=shown.mapped,
         truth={name: labels == value for name, value in drawn.items()},
     )
-
-
-def save(picture: Path, path: Path) -> None:
-    """Write a picture as a PNG of 256 colors, a third of the size."""
-    written = io.BytesIO()
-    Image.open(picture).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(written, "png", optimize=True)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with write_atomically(path) as partial:
-        partial.write_bytes(written.getvalue())
 
 
 if __name__ == "__main__":
