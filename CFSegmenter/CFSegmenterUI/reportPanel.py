@@ -186,7 +186,7 @@ class ReportPanel:
         showAgreement(ui.agreementTable, agreement)
         ui.scoreTable.visible, ui.agreementTable.visible = bool(scores), bool(agreement)
         ui.scoresLabel.visible = bool(scores)
-        ui.scoresLabel.text = _("Dice on cases it did not learn from. ▲ better, ▼ worse, ≈ the same.")
+        ui.scoresLabel.text = _("Dice on cases it did not learn from. ▲ better ▼ worse ≈ same")
         ui.warningsLabel.text = warningsText(report) if report else ""
         ui.warningsLabel.visible = bool(ui.warningsLabel.text)
         ui.openButton.enabled = bool(self._pageText) or os.path.isfile(self._page)

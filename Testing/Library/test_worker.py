@@ -182,3 +182,9 @@ def test_a_damaged_model_is_left_out_and_named_and_hides_no_other(a_worker, a_mo
     (damaged,) = said["damaged"]
     assert damaged["folder"] == str(tmp_path / "bad")
     assert "not valid JSON" in damaged["message"]
+
+
+def test_what_it_was_told_to_forget_it_cannot_be_asked_about(an_encoded):
+    an_encoded.ask("forget")
+    with pytest.raises(UserError, match="encode the volume"):
+        an_encoded.ask("margin", {"key": "small"})

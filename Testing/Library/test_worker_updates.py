@@ -199,6 +199,13 @@ def test_versions_are_shown_decided_about_and_compared(a_worker, a_store, tmp_pa
         a_worker.ask("store", {"folder": str(tmp_path)})
 
 
+@pytest.mark.parametrize("name", ["is not there", "is empty"])
+def test_a_folder_in_which_there_is_nothing_yet_is_a_store_without_versions(a_worker, tmp_path, name):
+    (tmp_path / "is empty").mkdir()
+    said = a_worker.ask("store", {"folder": str(tmp_path / name)}).message
+    assert (said["active"], said["versions"]) == (None, [])
+
+
 def test_a_damaged_version_does_not_hide_the_others(a_worker, a_store, a_plain_folder):
     version = propose(a_store, a_plain_folder)
     (version.folder / "manifest.json").write_text("{")
