@@ -94,7 +94,8 @@ def evaluate_fully(
             continue
         volume, labels = load_case(case)
         encoding = segmenter.encode(volume)
-        scores += _scores(encoding, case, number, asked, labels, volume.spacing if distances else None)
+        spacing = volume.spacing if distances else None
+        scores += _scores(encoding, case, number, asked, labels, spacing, segmenter.vocabulary)
         if denied:
             found = encoding.segment(denied)
             for name in denied:
@@ -105,15 +106,22 @@ def evaluate_fully(
 
 
 def _scores(
-    encoding: Encoding, case: Case, number: int, asked: Sequence[str], labels: np.ndarray, spacing: np.ndarray | None
+    encoding: Encoding,
+    case: Case,
+    number: int,
+    asked: Sequence[str],
+    labels: np.ndarray,
+    spacing: np.ndarray | None,
+    vocabulary: Vocabulary,
 ) -> list[Score]:
     if not asked:
         return []
     segmentation = encoding.segment(asked)
     scores = []
     for name in asked:
-        # Several label values may stand for one structure.
-        truth = np.isin(labels, [value for value, stood_for in case.values.items() if stood_for == name])
+        # Several label values may stand for one structure, and what is labelled as a part of it belongs to it, too.
+        its = [v for v, each in case.values.items() if each == name or vocabulary.contains(name, each)]
+        truth = np.isin(labels, its)
         answer = segmentation.mask(name)
         distance = None if spacing is None else surface_distance(truth, answer, spacing)
         invented = bool(answer.any() and not truth.any())

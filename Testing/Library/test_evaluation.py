@@ -166,6 +166,17 @@ def test_label_values_of_one_name_are_one_structure(a_segmenter, validation_case
     assert evaluate_cases(a_segmenter, [both], distances=False) == plain
 
 
+def test_what_is_labelled_as_a_part_belongs_to_the_whole(a_segmenter, validation_cases, tmp_path):
+    case = validation_cases[0]
+    labels = nibabel.load(case.labels)
+    voxels = np.asarray(labels.dataobj).copy()
+    voxels[::2][voxels[::2] == 1] = 9
+    nibabel.save(nibabel.Nifti1Image(voxels, labels.affine, labels.header), tmp_path / "labels.nii.gz")
+    with_tumors = replace(case, labels=tmp_path / "labels.nii.gz", values={**case.values, 9: "liver tumor"})
+    plain = evaluate_cases(a_segmenter, [case], distances=False)
+    assert evaluate_cases(a_segmenter, [with_tumors], distances=False) == plain
+
+
 def test_a_structure_that_is_not_in_the_labels_is_an_invention_or_nothing(a_segmenter, validation_cases, tmp_path):
     case = validation_cases[0]
     labels = nibabel.load(case.labels)
