@@ -273,7 +273,8 @@ class UpdatePanel:
         if checking:
             return said + " " + _("{count} kept to check it with.").format(count=checking)
         if len(cases) < FEW:
-            return said + " " + _("With fewer than {few} cases the check is a rough one.").format(few=FEW)
+            said += " " + _("With fewer than {few} cases none is kept to check it with.").format(few=FEW)
+            return said + " " + _("How good it is stays unknown.")
         return said + " " + _("None is kept to check it with; add one for validation.")
 
     def _showBudget(self, budget: str) -> None:
