@@ -93,6 +93,7 @@ figure { margin: 0; padding: 0; width: min(100%, calc(350px * var(--ratio)), 560
   border-radius: 8px; overflow: hidden; background: var(--card); }
 figure.wide { width: min(100%, calc(330px * var(--ratio)), 1132px); }
 figure.half { width: min(100%, 558px); }
+figure.third { width: min(100%, calc(350px * var(--ratio)), 366px); }
 img { display: block; width: 100%; height: auto; background: #101214; }
 figcaption { padding: 8px 12px 10px; font-size: 0.85rem; color: var(--soft); }
 .entry { display: inline-block; margin-right: 0.6em; color: var(--ink); white-space: nowrap; }

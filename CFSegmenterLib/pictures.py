@@ -182,10 +182,11 @@ def spread_slices(areas: np.ndarray, chosen: Sequence[int], count: int) -> list[
     """Add to chosen slices until there are `count`, each time the one farthest from all others, in ascending order.
 
     Args:
-        areas: as in `choose_slices`; slices without any structure are not added.
+        areas: as in `choose_slices`; a slice that shows less than a tenth of every structure is not added.
     """
+    shown = areas / np.maximum(areas.max(axis=0, initial=0), 1)
     spread = set(chosen)
-    left = set(np.flatnonzero(areas.any(axis=1)).tolist()) - spread
+    left = set(np.flatnonzero(shown.max(axis=1, initial=0) >= 0.1).tolist()) - spread
     while left and len(spread) < count:
         farthest = max(sorted(left), key=lambda index: min(abs(index - each) for each in spread))
         left.remove(farthest)

@@ -357,13 +357,14 @@ def _milliliters(volume: float) -> str:
 
 def _slices(report: _Report, plane: Plane) -> str:
     figures = []
+    kind = "third" if len(report.slices[plane]) > 2 else ""
     for index in report.slices[plane]:
         png = draw_slice(report.viewer, plane, index, report.outlines(plane, index))
         names = report.visible(plane, index)
         position = f"slice {index + 1} of {report.viewer.count(plane)}"
         caption = f"{position}{': ' if names else ''}{_legend(report, names)}"
         shown = ", ".join(names) or "no structure"
-        figures.append(page.figure(png, f"{plane.name} {position} with the outlines of {shown}", caption))
+        figures.append(page.figure(png, f"{plane.name} {position} with the outlines of {shown}", caption, kind))
     said = ["Dashed: the reference."] if report.truth else []
     if not report.viewer.shows_all:
         said.append("The pictures show the part of the image around the structures.")

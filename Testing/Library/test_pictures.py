@@ -235,6 +235,8 @@ def test_slices_are_spread_over_the_structures():
     assert spread_slices(areas, [10], 1) == [10]
     assert spread_slices(areas, [10], 100) == list(range(4, 25))
     assert spread_slices(np.zeros((30, 2), dtype=int), [15], 3) == [15]
+    areas[4:25, 0], areas[24, 0] = 50, 4
+    assert spread_slices(areas, [10], 3) == [4, 10, 23], "a crumb of a structure is not worth a picture"
 
 
 @pytest.mark.parametrize("areas", [np.zeros((11, 0), dtype=int), np.zeros((11, 4), dtype=int)])
