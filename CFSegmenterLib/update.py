@@ -31,6 +31,7 @@ from .model import Model, load_model, save_model
 from .model_card import write_card
 from .planning import TrainingPlan
 from .progress import Progress, silent
+from .protocols import matches
 from .segmenter import Segmenter
 from .settings import UpdateSettings
 from .store import ModelStore
@@ -135,8 +136,8 @@ def update_name(plan: TrainingPlan) -> str:
     said = [
         plan.initial.manifest.weights_sha256,
         plan.settings.model_dump(mode="json", exclude={"budget_seconds"}),
-        [[each.source, len(each.cases), list(each.structures)] for each in plan.lists],
-        len(plan.unannotated),
+        [[str(case.image), str(case.labels), case.split, case.annotated] for each in plan.lists for case in each.cases],
+        [str(case.image) for case in plan.unannotated],
     ]
     return hashlib.sha256(json.dumps(said).encode()).hexdigest()[:10]
 
@@ -175,7 +176,7 @@ class _Run:
         # A copy: a segmenter moves its network to the device.
         before = Segmenter(copy.deepcopy(self.plan.initial), self.device, vocabulary=self.vocabulary)
         validation = self._validation if is_first_process() else []
-        old_scores = evaluate_cases(before, validation, progress=self._following("preparing"))
+        old_scores = evaluate_cases(before, self._read_before(validation), progress=self._following("preparing"))
         trainer = Trainer(
             self._within(time.monotonic() - began),
             self.folder,
@@ -206,6 +207,11 @@ class _Run:
     def _validation(self) -> list[Case]:
         return [case for each in self.plan.lists for case in each.of("validation")]
 
+    def _read_before(self, cases: Sequence[Case]) -> list[Case]:
+        """The cases that the old model reads; of a new modality it has no answer to compare with."""
+        known = [protocol.modality for protocol in self.plan.initial.manifest.protocols]
+        return [case for case in cases if any(matches(modality, case.modality) for modality in known)]
+
     def _following(self, phase: str) -> Progress:
         return self.status.following(phase, self.progress)
 
@@ -220,7 +226,7 @@ class _Run:
     def _agreement(self, before: Segmenter, after: Segmenter) -> list[Agreement]:
         training = [case for each in self.plan.lists for case in each.of("training")]
         found = []
-        for where, cases in (("update", training), ("unlabelled", self.plan.unannotated)):
+        for where, cases in (("update", self._read_before(training)), ("unlabelled", self.plan.unannotated)):
             some = cases[:: max(1, -(-len(cases) // self.settings.images_compared))]
             found += compare_answers(before, after, some, where, self._following("comparing"))
         return found

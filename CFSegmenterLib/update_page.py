@@ -32,6 +32,7 @@ def _summary(report: Mapping[str, Any]) -> str:
             ("Images to remember on", str(cases["unlabelled"])),
             ("Training", f"{report['iterations']:,} steps in {report['minutes']:g} minutes"),
             ("Date", report["date"]),
+            ("Old structures that no compared image shows", ", ".join(report["unchecked"]) or "none"),
             ("Prototypes", f"{room['count']} of {room['capacity']}; own cosine up to {room['reachable']:.2f}"),
         )
     )
@@ -43,8 +44,8 @@ def _advice(report: Mapping[str, Any]) -> str:
         said.insert(0, report["why_not_validated"])
     if not said:
         return (
-            f'<p class="notice good">No old structure lost more than {report["margin"]:g} points of Dice, nor is one '
-            "answered otherwise than before.</p>"
+            '<p class="notice good">No old structure that could be checked lost more than '
+            f'{report["margin"]:g} points of Dice, nor is one answered otherwise than before.</p>'
         )
     listed = "".join(f"<li>{escape(each)}</li>" for each in said)
     return f'<div class="notice"><strong>Before you accept</strong><ul>{listed}</ul></div>'

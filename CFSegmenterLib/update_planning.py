@@ -62,7 +62,9 @@ def plan_update(
     manifest = model.manifest
     training = settings.training(manifest.backbone, manifest.dimension, manifest.temperature)
     protocols, by_case = _protocols(model, lists, training, progress)
-    by_case |= {case.image: _nearest(manifest.protocols, case) for case in unannotated}
+    for number, case in enumerate(unannotated):
+        advance(progress, number, len(unannotated), f"looking at image {number + 1} of {len(unannotated)}")
+        by_case[case.image] = _nearest(manifest.protocols, case)
     readable = {case.image for case in unannotated if by_case[case.image] is not None}
     return TrainingPlan(
         lists=lists,
@@ -143,7 +145,7 @@ def _fitting(known: Sequence[Protocol], case: Case) -> Protocol | None:
 def _nearest(known: Sequence[Protocol], case: Case) -> Protocol | None:
     """The protocol that the model would read an image with; None where it would refuse."""
     try:
-        return choose_protocol(known, read_volume(case.image))
+        return choose_protocol(known, read_volume(case.image, modality=case.modality))
     except UserError:
         return None
 

@@ -27,6 +27,11 @@ NOT_VALIDATED = (
     "that is added is kept aside; add more, or say of one that it is for validation."
 )
 
+NOTHING_CHECKED = (
+    "nothing here shows whether the old structures were kept: no image that the old model reads was compared; give "
+    "unannotated images of the earlier kinds of scan"
+)
+
 
 @dataclass(frozen=True)
 class Agreement:
@@ -96,7 +101,11 @@ def write_report(
     agreed = agreement_rows(agreement)
     lost = _lost(rows, settings.margin)
     apart = _apart(agreed, {row["structure"] for row in rows}, settings.least_agreement)
+    seen = {row["structure"] for row in (*rows, *agreed)}
+    unchecked = [name for name in old if name not in seen]
     warnings = [*lost, *apart]
+    if len(unchecked) == len(old):
+        warnings.append(NOTHING_CHECKED)
     if left_out:
         warnings.append(f"{left_out} unannotated image(s) are of a kind that the model does not read and were left out")
     return {
@@ -123,6 +132,7 @@ def write_report(
         "why_not_validated": None if rows else NOT_VALIDATED,
         "scores": rows,
         "agreement": agreed,
+        "unchecked": unchecked,
         "losses": [list(pair) for pair in losses],
         "warnings": warnings,
         "fell": bool(lost or apart),

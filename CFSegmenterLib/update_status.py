@@ -49,12 +49,11 @@ class StatusFile:
         """`path` None writes nothing."""
         self.path = path
         self.status = UpdateStatus()
-        self._written = self._began = time.monotonic() - SECONDS_BETWEEN
+        self._written = time.monotonic() - SECONDS_BETWEEN
 
     def say(self, **changes) -> None:
         """Change the status and write it now."""
         if changes.get("phase", self.status.phase) != self.status.phase:
-            self._began = time.monotonic()
             changes = {"step": 0, "total": 0, "fraction": 0.0, "seconds_left": None, **changes}
         self.status = replace(self.status, **changes)
         self._write()

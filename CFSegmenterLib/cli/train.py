@@ -75,6 +75,7 @@ def train(
     start = None if initial is None else load_model(find_model(initial))
     plan = plan_training(lists, chosen, name=name, licence=licence, embeddings=embeddings, initial=start)
     command = recorded_command(
+        "train",
         lists,
         {
             "--settings": settings.name if settings else None,
@@ -90,7 +91,7 @@ def train(
     )
     options.made_folder(out)
     with _asked_to_end() as ending, shown("training", time_left=False, line_seconds=LINE_SECONDS) as bar:
-        progress = _until(ending, bar)
+        progress = unless_ending(ending, bar)
         try:
             trainer = Trainer(plan, out, device=device, command=command, progress=progress)
         except (Cancelled, KeyboardInterrupt) as error:
@@ -113,11 +114,11 @@ def case_lists(said: Sequence[Path]) -> list[Path]:
     return [path / "dataset.json" if path.is_dir() else path for path in said]
 
 
-def recorded_command(lists: Sequence[CaseList], said: Mapping[str, object]) -> str:
+def recorded_command(verb: str, lists: Sequence[CaseList], said: Mapping[str, object]) -> str:
     """The command as the model remembers it: sources by name, files without folders, nothing of a patient's."""
     words = [word for each in lists for word in ("--cases", each.source)]
     words += [word for option, value in said.items() if value is not None for word in (option, str(value))]
-    return shlex.join(["cfsegmenter", "train", *words])
+    return shlex.join(["cfsegmenter", verb, *words])
 
 
 @contextmanager
@@ -140,7 +141,7 @@ def _asked_to_end() -> Iterator[threading.Event]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _until(ending: threading.Event, progress: Progress) -> Progress:
+def unless_ending(ending: threading.Event, progress: Progress) -> Progress:
     """The same progress, which asks to stop once the event is set."""
     return lambda done, total, message: progress(done, total, message) and not ending.is_set()
 

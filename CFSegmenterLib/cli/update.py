@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import shlex
 import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,11 +15,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import Cancelled, UserError
-from ..progress import Progress
 from . import options
 from .console import print_table, say, shown
 from .sentences import Stopped
-from .train import LINE_SECONDS, case_lists
+from .train import LINE_SECONDS, case_lists, recorded_command, unless_ending
 
 if TYPE_CHECKING:
     from ..cases import Case, CaseList
@@ -124,7 +122,8 @@ def _update(file: StatusFile, ending: threading.Event, *, cases, out, model, unl
     lists = read_case_lists(case_lists(cases))
     folder = find_model(model if model is not None else _active_of(out))
     embeddings = _embeddings(read_manifest(folder).structures, lists, text, out)
-    command = _recorded_command(
+    command = recorded_command(
+        "update",
         lists, {"--budget": budget, "--iterations": iterations, "--settings": settings.name if settings else None}
     )
     with shown("update", time_left=False, line_seconds=LINE_SECONDS) as bar:
@@ -139,7 +138,7 @@ def _update(file: StatusFile, ending: threading.Event, *, cases, out, model, unl
             name=name,
             command=command,
             status=file,
-            progress=_until(ending, bar if is_first_process() else silent),
+            progress=unless_ending(ending, bar if is_first_process() else silent),
         )
 
 
@@ -182,13 +181,6 @@ def _embeddings(known: Sequence[str], lists: Sequence[CaseList], text, out: Path
     return {each: (vector, said) for each, vector in vectors.items() if vector is not None}
 
 
-def _recorded_command(lists: Sequence[CaseList], said: Mapping[str, object]) -> str:
-    """The command as the version remembers it: sources by name, files without folders, nothing of a patient's."""
-    words = [word for each in lists for word in ("--cases", each.source)]
-    words += [word for option, value in said.items() if value is not None for word in (option, str(value))]
-    return shlex.join(["cfsegmenter", "update", *words])
-
-
 @contextmanager
 def _ending(attended: bool) -> Iterator[threading.Event]:
     """An event that SIGTERM sets, and, where the update is attended, the end of the standard input."""
@@ -216,11 +208,6 @@ def _wait_for_the_end(ending: threading.Event) -> None:
     ending.set()
     time.sleep(DEAF_SECONDS)
     os._exit(1)
-
-
-def _until(ending: threading.Event, progress: Progress) -> Progress:
-    """The same progress, which asks to stop once the event is set."""
-    return lambda done, total, message: progress(done, total, message) and not ending.is_set()
 
 
 def _print(version: StoredVersion, store: Path) -> None:

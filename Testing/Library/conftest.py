@@ -87,7 +87,8 @@ def write_new_source(folder: Path, training: int = 3, validation: int = 1, seed:
         image = nibabel.load(folder / case["image"])
         voxels = np.asarray(image.dataobj).copy()
         ball = np.linalg.norm(np.indices(voxels.shape).T - (14, 24, 9), axis=-1).T < 3.5
-        voxels[ball] = 1150
+        # Checkered, between the others' brightness: a very bright ball would move the normalization of all the rest.
+        voxels[ball] = np.where(np.indices(voxels.shape).sum(axis=0) % 2, 20, 420)[ball]
         save_nifti(folder / case["image"], voxels, image.affine)
         save_nifti(folder / case["label"], ball.astype(np.uint8), image.affine)
     said |= {"name": "gallbladders", "labels": {"1": NEW_STRUCTURE}}
