@@ -42,7 +42,14 @@ class Patch:
 
 
 class PatchSequence(Dataset):
-    """A PatchSequence answers with patch number n, always the same for the same seed."""
+    """A PatchSequence answers with patch number n, always the same for the same seed.
+
+    Step after step, it holds `settings.patches_per_step` patches of annotated cases, then, where there are cases
+    without any annotation, `settings.unannotated` times as many of these.
+
+    Attributes:
+        per_step: how many that makes.
+    """
 
     def __init__(
         self,
@@ -58,7 +65,9 @@ class PatchSequence(Dataset):
         self.protocols = protocols
         self.settings = settings
         shares = {name: source.share for name, source in settings.sources.items()}
-        self.sampler = HierarchicalSampler(cases, shares, settings.unannotated)
+        self.sampler = HierarchicalSampler(cases, shares)
+        beside = settings.unannotated if self.sampler.has_unannotated else 0.0
+        self.per_step = settings.patches_per_step + round(beside * settings.patches_per_step)
         allowed = {name for name, source in settings.sources.items() if source.mirror}
         self.mirrors = [c.source in allowed and may_be_mirrored(c.annotated, vocabulary) for c in cases]
         self.sources = [settings.sources.get(case.source, SourceSettings()) for case in cases]
@@ -70,7 +79,8 @@ class PatchSequence(Dataset):
     def __getitem__(self, number: int) -> Patch:
         """Patch `number` of the sequence, which has no end."""
         random = np.random.default_rng([self.settings.seed, number])
-        draw = self.sampler.draw(random)
+        annotated = number % self.per_step < self.settings.patches_per_step
+        draw = self.sampler.draw(random) if annotated else self.sampler.draw_unannotated(random)
         case, protocol = self.prepared[draw.case], self.protocols[draw.case]
         center = self._center(case, draw.structure, protocol.patch, random)
         size = size_to_cut(protocol.patch)

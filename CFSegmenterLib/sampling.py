@@ -29,14 +29,11 @@ class HierarchicalSampler:
     A case counts for the structures that it declares as annotated, whether or not its image holds them.
     """
 
-    def __init__(
-        self, cases: Sequence[Case], shares: Mapping[str, float] | None = None, unannotated: float = 0.0
-    ):
+    def __init__(self, cases: Sequence[Case], shares: Mapping[str, float] | None = None):
         """
         Args:
             cases: of the training split.
             shares: source -> weight of its structures, 1 where it is not listed.
-            unannotated: share of the draws that go to cases without any annotation, where there are such.
 
         Raises:
             UserError: no case annotates anything.
@@ -54,12 +51,18 @@ class HierarchicalSampler:
         self._probabilities = weights / weights.sum()
         self._shares = shares
         self._unannotated = [index for index, case in enumerate(cases) if not case.annotated]
-        self._unannotated_share = unannotated if self._unannotated else 0.0
+
+    @property
+    def has_unannotated(self) -> bool:
+        """Whether there are cases without any annotation."""
+        return bool(self._unannotated)
+
+    def draw_unannotated(self, random: np.random.Generator) -> Draw:
+        """Draw a case without any annotation."""
+        return Draw(None, self._unannotated[int(random.integers(len(self._unannotated)))])
 
     def draw(self, random: np.random.Generator) -> Draw:
-        """Draw a structure and a case that annotates it, or a case without annotation."""
-        if self._unannotated_share > 0 and random.random() < self._unannotated_share:
-            return Draw(None, self._unannotated[random.integers(len(self._unannotated))])
+        """Draw a structure and a case that annotates it."""
         structure = self._structures[random.choice(len(self._structures), p=self._probabilities)]
         modalities = self._tree[structure]
         sources = modalities[_pick(sorted(modalities), random)]

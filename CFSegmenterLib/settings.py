@@ -133,12 +133,12 @@ class TrainingSettings(_Settings):
     Attributes:
         sources: by source name; a source that is not listed gets the defaults.
         iterations: optimizer steps.
-        patches_per_step: whole batch of a step, shared among all processes.
+        patches_per_step: annotated patches of a step, shared among all processes.
         patch_voxels: size of an automatically chosen patch.
         learning_rate, weight_decay, warmup: of AdamW; the rate rises over `warmup` steps and falls as a cosine.
         average: decay of the running average of the weights, which is what is validated and saved.
         distillation: of an update; a first stage has no teacher and does not look at it.
-        unannotated: share of the patches that come from images without any annotation, where there are such.
+        unannotated: patches from images without any annotation, where there are such, for each of `patches_per_step`.
         budget_seconds: end when so much time has been trained, even before the last iteration, and let the learning
             rate fall accordingly; None leaves it to `iterations`.
         dimension: D, the width of the prototypes.
@@ -154,7 +154,7 @@ class TrainingSettings(_Settings):
     loss: LossSettings = LossSettings()
     augmentation: AugmentationSettings = AugmentationSettings()
     distillation: DistillationSettings = DistillationSettings()
-    unannotated: float = Field(default=0.5, ge=0, lt=1)
+    unannotated: float = Field(default=1.0, ge=0)
     iterations: int = Field(default=10_000, ge=1)
     budget_seconds: float | None = Field(default=None, gt=0)
     patches_per_step: int = Field(default=2, ge=1)
@@ -180,7 +180,7 @@ class UpdateSettings(_Settings):
         iterations: optimizer steps at most.
         sources: as in `TrainingSettings`, for sources of a kind of scan that the model does not read yet.
         loss: for what is newly annotated; its temperature is the model's.
-        unannotated: share of the patches from images without annotation, where there are such.
+        unannotated: patches from images without annotation, where there are such, for each of `patches_per_step`.
         margin: points of Dice that an old structure may lose before accepting asks twice.
         least_agreement: Dice between the old and the new answer below which an old structure that no validation case
             shows counts as fallen.
@@ -199,7 +199,7 @@ class UpdateSettings(_Settings):
     loss: LossSettings = LossSettings(entropy=0.1)
     augmentation: AugmentationSettings = AugmentationSettings()
     distillation: DistillationSettings = DistillationSettings()
-    unannotated: float = Field(default=0.5, ge=0, lt=1)
+    unannotated: float = Field(default=1.0, ge=0)
     margin: float = Field(default=2.0, ge=0)
     least_agreement: float = Field(default=0.8, ge=0, le=1)
     images_compared: int = Field(default=12, ge=1)

@@ -84,16 +84,13 @@ class Trainer:
         chosen = choose_device(device)
         self.precision = choose_precision(chosen) if settings.precision == "auto" else settings.precision
         self.fabric = _launch(chosen, self.precision)
-        if settings.patches_per_step % self.fabric.world_size:
-            raise UserError(
-                f"{settings.patches_per_step} patches a step cannot be shared among {self.fabric.world_size} "
-                "processes; set patches_per_step to a multiple of their number."
-            )
+        self._check_shares(settings.patches_per_step)
         self.budget = settings.budget_seconds
         if self.budget is not None and self.fabric.world_size > 1:
             self.budget = self.fabric.broadcast(self.budget)
         self.cases = (*(case for each in plan.lists for case in each.of("training")), *plan.unannotated)
         self.patches = self._patches(progress)
+        self._check_shares(self.patches.per_step)
         self.state, self.network = self._state()
         self.lesson = self._lesson()
         self.step, self.validated, self.best, self.seconds = 0, 0, -math.inf, 0.0
@@ -200,7 +197,14 @@ class Trainer:
 
     @property
     def _patches_here(self) -> int:
-        return self.plan.settings.patches_per_step // self.fabric.world_size
+        return self.patches.per_step // self.fabric.world_size
+
+    def _check_shares(self, patches: int) -> None:
+        if patches % self.fabric.world_size:
+            raise UserError(
+                f"{patches} patches a step cannot be shared among {self.fabric.world_size} processes; set "
+                "patches_per_step to a multiple of their number."
+            )
 
     def _patches(self, progress: Progress) -> PatchSequence:
         plan = self.plan
@@ -299,7 +303,7 @@ class Trainer:
         """This process's patches, from the present step on, made ahead in another process."""
         settings = self.plan.settings
         world, rank = self.fabric.world_size, self.fabric.global_rank
-        whole = settings.patches_per_step
+        whole = self.patches.per_step
         numbers = range(self.step * whole + rank, settings.iterations * whole, world)
         return DataLoader(
             self.patches,

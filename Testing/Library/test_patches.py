@@ -77,10 +77,13 @@ def kidneys(shape=(24, 20, 16), seed: int = 0) -> PreparedCase:
     return PreparedCase(image, labels, centers)
 
 
-def a_sequence(cases=None, prepared=None, protocols=None, centered: float = 1.0, sources=None, seed=0, **changes):
+def a_sequence(
+    cases=None, prepared=None, protocols=None, centered: float = 1.0, sources=None, seed=0, settings=None, **changes
+):
     cases = cases or [a_case(KIDNEYS)]
+    augmentation = {**UNCHANGED, "centered": centered, **changes}
     settings = TrainingSettings.model_validate(
-        {"augmentation": {**UNCHANGED, "centered": centered, **changes}, "sources": sources or {}, "seed": seed}
+        {"augmentation": augmentation, "sources": sources or {}, "seed": seed, **(settings or {})}
     )
     prepared = prepared or [kidneys(seed=n) for n in range(len(cases))]
     return PatchSequence(cases, prepared, protocols or [a_protocol()] * len(cases), NAMES, settings, VOCABULARY)
@@ -161,6 +164,19 @@ def test_outside_the_image_it_is_as_dark_as_the_darkest_inside_and_unlabelled():
     assert ((patch.labels == 0) | (patch.labels == 1)).all()
     assert (patch.image[0][patch.labels == 0] == -1.25).all()
     assert (patch.labels == 1).sum() == 144
+
+
+@pytest.mark.parametrize(("beside", "in_a_step"), [(1.0, "AARR"), (0.5, "AAR"), (0.0, "AA"), (2.0, "AARRRR")])
+def test_images_without_annotation_come_beside_the_annotated_ones_of_every_step(beside, in_a_step):
+    cases = [a_case(KIDNEYS), a_case((), source="old")]
+    sequence = a_sequence(cases, settings={"unannotated": beside, "patches_per_step": 2})
+    assert sequence.per_step == len(in_a_step)
+    assert "".join("AR"[sequence[n].case] for n in range(2 * len(in_a_step))) == 2 * in_a_step
+
+
+def test_without_such_images_a_step_is_the_annotated_patches():
+    sequence = a_sequence(settings={"unannotated": 1.0, "patches_per_step": 3})
+    assert sequence.per_step == 3
 
 
 def test_every_case_is_cut_with_its_own_protocol():

@@ -97,9 +97,15 @@ def test_the_order_of_structures_in_a_case_does_not_change_the_draws():
     assert drawn(one) == drawn(other)
 
 
-def test_cases_that_annotate_nothing_are_left_out_and_alone_are_refused():
-    cases = [a_case("a", "ct", ()), a_case("a", "ct", ("liver",))]
+def test_cases_that_annotate_nothing_are_drawn_apart_from_the_others_and_alone_are_refused():
+    cases = [a_case("a", "ct", ()), a_case("a", "ct", ("liver",)), a_case("b", "ct", ())]
     assert {d.case for d in drawn(cases)} == {1}
+    sampler, random = HierarchicalSampler(cases), np.random.default_rng(0)
+    assert sampler.has_unannotated
+    assert not HierarchicalSampler(cases[1:2]).has_unannotated
+    apart = [sampler.draw_unannotated(random) for _ in range(DRAWS)]
+    assert {d.structure for d in apart} == {None}
+    close(frequencies(d.case for d in apart), {0: 0.5, 2: 0.5})
     for nothing in ([a_case("a", "ct", ())], []):
         with pytest.raises(UserError, match="nothing to learn from"):
             HierarchicalSampler(nothing)
