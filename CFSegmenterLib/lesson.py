@@ -78,6 +78,7 @@ class IncrementalLesson:
         overlaps: Tensor,
         settings: DistillationSettings,
         precision: AbstractContextManager,
+        annotated_share: float = 1.0,
     ):
         """
         Args:
@@ -85,6 +86,8 @@ class IncrementalLesson:
             known: how many of the prototypes, background included, the teacher was taught.
             overlaps: (K' + 1, K' + 1) bool, which structures overlap.
             precision: the context in which the teacher's pass runs.
+            annotated_share: of a step's patches. A step takes the mean over all its patches; what is newly annotated
+                shall weigh in it as much as it would without the images that only remind.
         """
         self.first = first
         self.teacher = frozen(teacher)
@@ -92,6 +95,7 @@ class IncrementalLesson:
         self.overlaps = overlaps
         self.settings = settings
         self._precision = precision
+        self._annotated_share = annotated_share
         self._cosine = self.teacher.cosine()
 
     def __call__(self, image: Tensor, features: Tensor, cosine: FoldedCosine, patch: Patch) -> LossTerms:
@@ -111,7 +115,8 @@ class IncrementalLesson:
         weights = self._weights(trusted, answer)
         kept = self._answers(similarities, answer, weights)
         near = feature_distillation(features, answer.features, cosine, self._cosine, weights)
-        total = terms.total + self.settings.answers * kept + self.settings.features * near
+        new = terms.total / self._annotated_share
+        total = new + self.settings.answers * kept + self.settings.features * near
         return replace(terms, total=total, answers=kept, features=near)
 
     @torch.no_grad()

@@ -230,7 +230,8 @@ class Trainer:
         overlaps = torch.tensor(overlap_matrix(plan.bank.names, self.vocabulary), device=device)
         known = len(plan.initial.bank)
         precision = autocast(device, self.precision)
-        return IncrementalLesson(first, teacher, known, overlaps, plan.settings.distillation, precision)
+        share = plan.settings.patches_per_step / self.patches.per_step
+        return IncrementalLesson(first, teacher, known, overlaps, plan.settings.distillation, precision, share)
 
     def _annotation(self, case: Case) -> Annotation:
         source = self.plan.settings.sources.get(case.source)

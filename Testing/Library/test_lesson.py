@@ -41,7 +41,14 @@ def prototypes() -> torch.Tensor:
 class Scene:
     """A teacher, its student, and one patch of a source that annotates `annotated`."""
 
-    def __init__(self, *annotated: str, student_seed: int = 1, loss: LossSettings | None = None, **distillation):
+    def __init__(
+        self,
+        *annotated: str,
+        student_seed: int = 1,
+        loss: LossSettings | None = None,
+        share: float = 1.0,
+        **distillation,
+    ):
         vocabulary = Vocabulary.load()
         case = Case(Path("image"), Path("labels"), "new", "ct", "1", "training", {}, annotated)
         self.said = Annotation.of(NAMES, annotated, (), vocabulary)
@@ -51,7 +58,7 @@ class Scene:
         overlaps = torch.tensor(overlap_matrix(NAMES, vocabulary))
         settings = DistillationSettings(**distillation)
         self.lesson = IncrementalLesson(
-            self.first, self.teacher, KNOWN, overlaps, settings, contextlib.nullcontext()
+            self.first, self.teacher, KNOWN, overlaps, settings, contextlib.nullcontext(), share
         )
         self.image = torch.randn(1, 1, SIDE, SIDE, SIDE, generator=torch.Generator().manual_seed(5))
         self.answer = self.lesson.answer(self.image)
@@ -64,6 +71,21 @@ class Scene:
 
     def similarities(self) -> torch.Tensor:
         return self.student.cosine().similarities(self.student(self.image)[0].flatten(0, 2), prototypes())
+
+
+def test_beside_images_that_only_remind_a_new_annotation_weighs_as_much_as_without_them():
+    alone, beside = Scene(NEW), Scene(NEW, share=0.5)
+    reminder = Scene(share=0.5)
+    labels = torch.zeros(SIDE**3, dtype=torch.int64)
+    labels[: SIDE**2] = 3
+    new = alone.terms(labels)
+    kept = 10 * new.answers + new.features
+    one = beside.terms(labels).total
+    assert float(one) == pytest.approx(float(2 * (new.total - kept) + kept), rel=1e-5)
+    other = reminder.terms()
+    mean = (one + other.total) / 2  # a step's: the annotated patch's own loss, and half of each patch's distillation
+    expected = new.total - kept + (kept + 10 * other.answers + other.features) / 2
+    assert float(mean) == pytest.approx(float(expected), rel=1e-5)
 
 
 def test_where_nothing_is_new_an_unannotated_image_asks_nothing_of_a_student_that_is_its_teacher():
