@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -26,6 +27,7 @@ from .files.durable import flush_file, flush_names
 from .files.nifti import write_labels_nifti, write_volume_nifti
 from .files.writing import write_atomically
 from .locking import locked
+from .own_structures import agreed, own_structure
 from .structures import Vocabulary
 from .volume import Volume, check_volume
 
@@ -37,10 +39,17 @@ _LEFT_BEHIND = re.compile(r"\.[0-9]+\.part|\.[0-9a-f]{8}-dataset\.json")
 
 @dataclass(frozen=True)
 class AddedCase:
-    """What a case became: its number, and "training" or "validation", which it stays."""
+    """What a case became.
+
+    Attributes:
+        number: of its files.
+        split: "training" or "validation", which it stays.
+        passed_over: a sentence for each code that contradicts an older case's of the same name.
+    """
 
     number: int
     split: Split
+    passed_over: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -103,6 +112,7 @@ class CaseFolder:
         values: Mapping[int, str],
         annotated: Iterable[str],
         *,
+        own_structures: Iterable[Mapping[str, Any]] = (),
         source: str | None = None,
         split: Split | None = None,
         subject: str | None = None,
@@ -115,6 +125,8 @@ class CaseFolder:
             labels: (I, J, K) whole numbers on the volume's grid, 0 where nothing is drawn.
             values: label value -> structure, by any of its names, for every value but 0.
             annotated: those that are drawn completely: where they are not drawn, they are not.
+            own_structures: entries (see the file of that name) for structures that the vocabulary does not know; of
+                what the folder's cases say of a name already, nothing changes.
             source: of cases that belong together, of one modality; None makes it "ct cases" after the modality.
             split: None keeps every fourth case of a source for validation, and a subject in its split.
             subject: whoever it is, to know the subject again; what is kept is a hash that nobody can read.
@@ -127,11 +139,15 @@ class CaseFolder:
         modality = known_modality(volume.modality)
         if split not in (None, "training", "validation"):
             raise UserError(f"A case is for training or validation, not for '{split}'; say one of the two, or none.")
-        drawn = CaseLabels.checked(labels, volume.shape, values, annotated, vocabulary or Vocabulary.load())
+        vocabulary = vocabulary or Vocabulary.load()
+        drawn = CaseLabels.checked(labels, volume.shape, values, annotated, vocabulary)
+        said = [each for each in map(own_structure, own_structures) if each.name not in vocabulary]
         with self._writing() as index:
             number = index.next_number()
             key = index.key(subject) if subject is not None and subject.strip() else None
             known = index.subject(key)
+            own, passed_over = agreed((*index.own_structures(), *said))
+            here = {each.name for each in said} & set(drawn.values.values())
             entry = CaseEntry(
                 number=number,
                 image=f"{IMAGES}/{number:04d}.nii.gz",
@@ -142,12 +158,13 @@ class CaseFolder:
                 key=key,
                 labels={str(value): name for value, name in drawn.values.items()},
                 annotated=drawn.annotated,
+                own_structures=tuple(each for each in own if each.name in here) or None,
                 added=today(),
             )
             index.check_source(entry.source, entry.modality)
             chosen = index.split_for(entry.source, known, split)
             self._put(entry, volume, drawn.array, index.with_case(entry, chosen))
-        return AddedCase(number, chosen)
+        return AddedCase(number, chosen, tuple(f"{each[0].upper()}{each[1:]}." for each in passed_over))
 
     def withdraw(self, number: int) -> None:
         """Take a case back; its files move to `withdrawn`, and its number is not given again.

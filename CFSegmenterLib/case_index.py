@@ -12,9 +12,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from .cases import Modality
+from .cases import Modality, OwnStructures
 from .errors import UserError, plain_reason
 from .parsing import first_complaint
+from .structures import Structure
 
 FORMAT = 1
 INDEX = "dataset.json"
@@ -35,6 +36,7 @@ class CaseEntry(BaseModel):
         subject: "subject N", after the number of its first case.
         key: a salted hash of what the caller called the subject, to know it again; None where it was not said.
         split: of a case that was withdrawn; else the list that the case stands in says it.
+        own_structures: code, color and region of those that the vocabulary does not know.
         added: date.
     """
 
@@ -48,6 +50,7 @@ class CaseEntry(BaseModel):
     key: str | None = None
     labels: dict[str, str] = Field(min_length=1)
     annotated: tuple[str, ...] = Field(min_length=1)
+    own_structures: OwnStructures | None = None
     added: str
     split: Split | None = None
 
@@ -77,6 +80,11 @@ class CaseIndex(BaseModel):
         """Every case that was not withdrawn, with its split, by number."""
         both = [(each, "training") for each in self.training] + [(each, "validation") for each in self.validation]
         yield from sorted(both, key=lambda pair: pair[0].number)
+
+    def own_structures(self) -> Iterator[Structure]:
+        """What the cases say of structures that the vocabulary does not know, the older case first."""
+        for each, _ in self.placed():
+            yield from each.own_structures or ()
 
     def next_number(self) -> int:
         """A number that no case had before."""

@@ -2,8 +2,9 @@
 
 A case list is a Medical-Decathlon-style JSON file: `name`, `modality`, `labels`, and lists of {`image`, `label`} under
 `training`, `validation` and `test`; an image whose `label` is null has no annotations. What is added to that format:
-`annotated`, the structures that were drawn completely, for the whole file or for a case; `subject`; and `source`,
-`modality` and `labels` of a case, so that one file can list several sources.
+`annotated`, the structures that were drawn completely, for the whole file or for a case; `own_structures`, code, color
+and region of those that the vocabulary does not know (see there), for the whole file or for a case; `subject`; and
+`source`, `modality` and `labels` of a case, so that one file can list several sources.
 """
 
 from __future__ import annotations
@@ -15,11 +16,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    InstanceOf,
+    PlainSerializer,
+    ValidationError,
+    field_validator,
+)
 
 from .errors import UserError
+from .own_structures import agreed, entry_of, own_structure
 from .parsing import first_complaint
-from .structures import Vocabulary
+from .structures import Structure, Vocabulary
 
 Split = Literal["training", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("training", "validation", "test")
@@ -38,6 +49,7 @@ class Case:
         split: "training", "validation" or "test".
         values: label value -> structure, by preferred name.
         annotated: the structures that were drawn completely here; label 0 says nothing about any other.
+        own_structures: what is said of those of `values` that the vocabulary does not know.
     """
 
     image: Path
@@ -48,6 +60,7 @@ class Case:
     split: Split
     values: dict[int, str]
     annotated: tuple[str, ...]
+    own_structures: tuple[Structure, ...] = ()
 
 
 def _one_modality(value: object) -> object:
@@ -72,8 +85,20 @@ def _value_to_name(value: object) -> object:
     return value
 
 
+def _own_structures(value: object) -> object:
+    if not isinstance(value, list | tuple):
+        raise ValueError("it must be a list of structures")
+    return tuple(each if isinstance(each, Structure) else own_structure(each) for each in value)
+
+
 Modality = Annotated[str, BeforeValidator(_one_modality)]
 Labels = Annotated[dict[str, str], BeforeValidator(_value_to_name)]
+OwnStructures = Annotated[
+    tuple[InstanceOf[Structure], ...],
+    BeforeValidator(_own_structures),
+    PlainSerializer(lambda said: [entry_of(each) for each in said]),
+]
+"""Structures in memory, entries of `own_structures` in a file."""
 
 
 class _CaseEntry(BaseModel):
@@ -85,6 +110,7 @@ class _CaseEntry(BaseModel):
     modality: Modality | None = None
     labels: Labels | None = None
     annotated: list[str] | None = None
+    own_structures: OwnStructures = ()
 
 
 class _CaseFile(BaseModel):
@@ -93,6 +119,7 @@ class _CaseFile(BaseModel):
     modality: Modality | None = None
     labels: Labels | None = None
     annotated: list[str] | None = None
+    own_structures: OwnStructures = ()
     licence: str = Field(default="not stated")
     training: list[_CaseEntry] = Field(default_factory=list)
     validation: list[_CaseEntry] = Field(default_factory=list)
@@ -138,7 +165,7 @@ def read_case_lists(paths: Iterable[str | Path], vocabulary: Vocabulary | None =
 
     Raises:
         UserError: a file cannot be read or is not of the format, says neither for itself nor for a case what source,
-            modality or labels it has, names a structure as annotated that has no label value, names files that do
+            modality or labels it has, says something of a structure that has no label value, names files that do
             not exist, or puts one subject into two splits.
     """
     vocabulary = vocabulary or Vocabulary.load()
@@ -170,6 +197,7 @@ def _read(path: Path, vocabulary: Vocabulary) -> tuple[str, list[Case]]:
     cases = [
         _case(path, parsed, entry, split, vocabulary) for split in SPLITS for entry in getattr(parsed, split)
     ]
+    _own(path, parsed.own_structures, [name for case in cases for name in case.values.values()], vocabulary)
     for source in {case.source for case in cases}:
         _check_splits(path, [case for case in cases if case.source == source])
     return parsed.licence, cases
@@ -203,6 +231,8 @@ def _case(path: Path, parsed: _CaseFile, entry: _CaseEntry, split: Split, vocabu
             f"{path}: '{unknown[0]}' is declared as annotated but no label value stands for it; "
             f"the labels are {', '.join(structures)}."
         )
+    of_file = [each for each in parsed.own_structures if each.name in structures]
+    own = _own(path, (*entry.own_structures, *of_file), structures, vocabulary)
     image = path.parent / entry.image
     label_map = None if entry.label is None else path.parent / entry.label
     if label_map is None:
@@ -210,7 +240,22 @@ def _case(path: Path, parsed: _CaseFile, entry: _CaseEntry, split: Split, vocabu
     for file in (image, label_map):
         if file is not None and not file.exists():
             raise UserError(f"{path} lists {file}, which does not exist; correct the list or its folder.")
-    return Case(image, label_map, source, modality, entry.subject or entry.image, split, values, annotated)
+    subject = entry.subject or entry.image
+    return Case(image, label_map, source, modality, subject, split, values, annotated, own)
+
+
+def _own(
+    path: Path, said: Iterable[Structure], labelled: Sequence[str], vocabulary: Vocabulary
+) -> tuple[Structure, ...]:
+    """What is said of names that the vocabulary does not know, of each name once."""
+    own, _ = agreed(each for each in said if each.name not in vocabulary)
+    stranger = next((each.name for each in own if each.name not in labelled), None)
+    if stranger is not None:
+        raise UserError(
+            f"{path}: 'own_structures' speaks of '{stranger}' but no label value stands for it; the labels are "
+            f"{', '.join(dict.fromkeys(labelled))}."
+        )
+    return own
 
 
 def _values(path: Path, labels: Mapping[str, str], vocabulary: Vocabulary) -> dict[int, str]:

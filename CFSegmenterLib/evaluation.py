@@ -137,14 +137,14 @@ def impossible_structures(manifest: Manifest, case: Case, vocabulary: Vocabulary
     """
     settings = manifest.training.get("settings", {}).get("sources", {}).get(case.source, {})
     annotated = [found for name in case.annotated if (found := vocabulary.get(name)) is not None]
-    regions = set(settings.get("field_of_view") or [found.region for found in annotated])
+    regions = set(settings.get("field_of_view") or [found.region for found in annotated if found.region])
     if not regions:
         return ()
     denied = []
     for name in manifest.structures:
         found = vocabulary.get(name)
         near = any(vocabulary.overlaps(name, other) for other in case.values.values())
-        if found is not None and found.region not in regions and not near:
+        if found is not None and found.region and found.region not in regions and not near:
             denied.append(name)
     return tuple(denied)
 

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from .cases import OwnStructures
 from .errors import UserError
 from .files.writing import write_text
 from .network import PrototypeNetwork, load_weights, weights_of
@@ -50,6 +51,7 @@ class Manifest(BaseModel):
         backbone, dimension: build the network.
         temperature: tau that it was trained with.
         protocols: the kinds of scan that it reads.
+        own_structures: code, color and region of structures that the vocabulary may not know.
         one_piece: structures that were one connected piece in every annotation that it learned from.
         sources: what it learned from.
         training: settings, command, iterations, hours and versions, for the record.
@@ -72,6 +74,7 @@ class Manifest(BaseModel):
     dimension: int
     temperature: float
     protocols: tuple[Protocol, ...] = Field(min_length=1)
+    own_structures: OwnStructures = ()
     one_piece: tuple[str, ...] = ()
     sources: tuple[SourceRecord, ...] = ()
     training: dict[str, Any] = Field(default_factory=dict)
@@ -130,7 +133,7 @@ def save_model(model: Model, folder: str | Path, card: str) -> Manifest:
         tensors["prototypes"] = np.ascontiguousarray(model.bank.matrix)
         save_file(tensors, part / WEIGHTS)
         manifest = model.manifest.model_copy(update={"weights_sha256": checksum(part / WEIGHTS)})
-        (part / MANIFEST).write_text(_as_json(manifest), encoding="utf-8")
+        (part / MANIFEST).write_text(as_json(manifest), encoding="utf-8")
         (part / CARD).write_text(card, encoding="utf-8")
         # safetensors makes files that nobody else may read; a model is as readable as the files beside it.
         shutil.copymode(part / MANIFEST, part / WEIGHTS)
@@ -210,7 +213,7 @@ def record_scores(folder: str | Path, scores: dict[str, Any]) -> Manifest:
     folder = Path(folder)
     refuse_version(folder)
     manifest = read_manifest(folder).model_copy(update={"scores": scores})
-    write_text(folder / MANIFEST, _as_json(manifest))
+    write_text(folder / MANIFEST, as_json(manifest))
     write_text(folder / CARD, write_card(manifest))
     return manifest
 
@@ -235,7 +238,7 @@ def copy_model(folder: str | Path, into: str | Path, *, version: str, parent: st
         if (folder / name).is_file():
             shutil.copyfile(folder / name, into / name)  # without its mode: what was installed may be read-only
     if new != old:
-        (into / MANIFEST).write_text(_as_json(new), encoding="utf-8")
+        (into / MANIFEST).write_text(as_json(new), encoding="utf-8")
     if new != old or not (into / CARD).is_file():
         (into / CARD).write_text(write_card(new), encoding="utf-8")
     return new
@@ -247,8 +250,12 @@ def checksum(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _as_json(manifest: Manifest) -> str:
-    return json.dumps(manifest.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n"
+def as_json(manifest: Manifest) -> str:
+    """A manifest as it is written."""
+    said = manifest.model_dump(mode="json")
+    if not manifest.own_structures:
+        del said["own_structures"]  # a manifest that has none stays as it always was
+    return json.dumps(said, indent=1, ensure_ascii=False) + "\n"
 
 
 def _stored_as(name: str) -> type:

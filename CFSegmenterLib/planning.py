@@ -14,10 +14,11 @@ from .grid import nearest_axes
 from .intensity import default_rule
 from .model import Model
 from .network import PrototypeNetwork, Stride
+from .own_structures import agreed
 from .protocols import Protocol
 from .prototypes import PrototypeBank
 from .settings import SourceSettings, TrainingSettings
-from .structures import Vocabulary
+from .structures import Structure, Vocabulary
 
 HEADERS_READ = 100
 """Images of a source whose headers decide what is typical of it."""
@@ -61,6 +62,23 @@ class TrainingPlan:
     def with_settings(self, settings: TrainingSettings) -> TrainingPlan:
         """The same plan, trained otherwise."""
         return replace(self, settings=settings)
+
+    @property
+    def own_structures(self) -> tuple[Structure, ...]:
+        """What is known of structures that the vocabulary does not know: the model's word first, then the cases'."""
+        return self._agreed[0]
+
+    @property
+    def passed_over(self) -> tuple[str, ...]:
+        """A sentence, without its full stop, for each code of a case that contradicts one that was given before."""
+        return self._agreed[1]
+
+    @property
+    def _agreed(self) -> tuple[tuple[Structure, ...], tuple[str, ...]]:
+        had = self.initial.manifest.own_structures if self.initial is not None else ()
+        cases = (case for each in self.lists for case in each.cases)
+        said = (*had, *(each for case in cases for each in case.own_structures))
+        return agreed(each for each in said if each.name in self.bank)
 
     @property
     def all_protocols(self) -> tuple[Protocol, ...]:

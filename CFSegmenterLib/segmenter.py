@@ -38,13 +38,14 @@ class Segmenter:
         Args:
             device: "auto", "cpu" or "cuda".
             precision: "32-true" or "bf16-mixed"; None asks the hardware.
+            vocabulary: None takes the packaged one; what it does not know, the model's own record tells.
 
         Raises:
             UserError: the device cannot be used.
         """
         self.device = choose_device(device)
         self.precision = precision or choose_precision(self.device)
-        self.vocabulary = vocabulary or Vocabulary.load()
+        self.vocabulary = (vocabulary or Vocabulary.load()).knowing(model.manifest.own_structures)
         network = model.network.eval().to(self.device, memory_format=torch.channels_last_3d)
         self.model = Model(network, model.bank, model.manifest)
         self.repertoire = Repertoire(model.manifest.structures, self.vocabulary, model.manifest.name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import Any
 
@@ -51,23 +52,47 @@ def read_structure_file(path: Path) -> dict[str, Any]:
     return document
 
 
+def complaint_about_own(entry: Any) -> str | None:
+    """Return what is wrong with an entry for a structure that no vocabulary knows, or None.
+
+    It has the fields of an entry for one that does not hang together with others, and needs its name only. `context`
+    is the terminology itself: there is no file to name it in.
+    """
+    wrong = _wrong_fields(entry, _OWN_REQUIRED, _OWN_OPTIONAL)
+    if wrong:
+        return wrong
+    if "~" in (entry.get("context") or ""):
+        return 'context must be a text without "~"'
+    coded = [name for name in CODES if entry.get(name) is not None]
+    if coded and not {"category", "type"} <= set(coded):
+        return "it must have category and type, or no code at all"
+    return None
+
+
 def _complaint(entry: Any, contexts: dict[str, str]) -> str | None:
     """Return what is wrong with an entry, or None."""
-    if not isinstance(entry, dict):
-        return "it must be an object with the fields of a structure"
-    missing, unknown = sorted(_REQUIRED - entry.keys()), sorted(entry.keys() - _REQUIRED - _OPTIONAL)
-    if missing:
-        return f"it lacks {', '.join(missing)}"
-    if unknown:
-        return f"it has the unknown field {', '.join(unknown)}"
-    for name, (is_valid, rule) in _RULES.items():
-        optional = name in _OPTIONAL and entry.get(name) is None
-        if not optional and not is_valid(entry[name]):
-            return f"{name} must be {rule}"
+    wrong = _wrong_fields(entry, _REQUIRED, _OPTIONAL)
+    if wrong:
+        return wrong
     if (entry.get("part_of") is None) != (entry.get("division") is None):
         return "part_of and division must be given together"
     if entry.get("context", "own") not in contexts:
         return 'context must be one that the file names under "contexts"'
+    return None
+
+
+def _wrong_fields(entry: Any, required: Set[str], optional: Set[str]) -> str | None:
+    if not isinstance(entry, Mapping):
+        return "it must be an object with the fields of a structure"
+    missing, unknown = sorted(required - entry.keys()), sorted(entry.keys() - required - optional)
+    if missing:
+        return f"it lacks {', '.join(missing)}"
+    if unknown:
+        return f"it has the unknown field {', '.join(unknown)}"
+    for name in [name for name in _RULES if name in required or entry.get(name) is not None]:
+        is_valid, rule = _RULES[name]
+        if not is_valid(entry[name]):
+            return f"{name} must be {rule}"
     return None
 
 
@@ -100,6 +125,8 @@ def _is_filling(value: Any) -> bool:
 
 _REQUIRED = {"name", "category", "type", "color", "region", "symmetric"}
 _OPTIONAL = {"synonyms", "modifier", "part_of", "division", "context", *CODES[3:]}
+_OWN_REQUIRED = {"name"}
+_OWN_OPTIONAL = {"color", "region", "context", *CODES}
 _RULES = {
     "name": (_is_text, "a text"),
     "synonyms": (_is_texts, "a list of texts"),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+import copy
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,10 @@ class Code:
     def __str__(self) -> str:
         return f"{self.scheme}^{self.value}^{self.meaning}"
 
+    def same_as(self, other: Code | None) -> bool:
+        """Tell whether both are the same concept, in whatever words."""
+        return other is not None and (self.value, self.scheme) == (other.value, other.scheme)
+
 
 @dataclass(frozen=True)
 class Structure:
@@ -66,13 +71,14 @@ class Structure:
     containing structure, and `division` says by what that one is divided there, such as "side" or "lobe".
     `symmetric` is true where a mirror image, with left and right names exchanged, still shows this structure as it
     may be. `context` names the terminology that lists the codes. `anatomic_region` and its modifier say where a
-    lesion or a vessel is; other structures need none.
+    lesion or a vessel is; other structures need none. Only a structure of somebody's own (see `own_structures`) may be
+    without category and type, which is without any code, and have the region "", which is nobody knows where.
     """
 
     name: str
     synonyms: tuple[str, ...]
-    category: Code
-    type: Code
+    category: Code | None
+    type: Code | None
     modifier: Code | None
     color: tuple[int, int, int]
     region: str
@@ -108,10 +114,12 @@ class Structure:
         return None
 
     def terminology_entry(self, context: str | None = None) -> str:
-        """Return the terminology entry as 3D Slicer serializes it in a segment.
+        """Return the terminology entry as 3D Slicer serializes it in a segment; "" without a code.
 
         `context` replaces the terminology that the structure's codes were taken from.
         """
+        if self.type is None:
+            return ""
         parts = (
             context if context is not None else self.context,
             _serialized(self.category),
@@ -167,6 +175,24 @@ class Vocabulary:
         structures = [Structure.of(entry, contexts) for entry in document["structures"]]
         within = {whole: tuple(divisions) for whole, divisions in filling.get("within", {}).items()}
         return cls(structures, Filling(tuple(filling.get("everywhere", ())), within))
+
+    def knowing(self, own: Iterable[Structure]) -> Vocabulary:
+        """Return this vocabulary with structures of somebody's own besides, where it does not know the name itself.
+
+        Each is found by its very name, because two of them may differ by as little as the order of their words.
+        """
+        new: dict[str, Structure] = {}
+        for structure in own:
+            if self.get(structure.name) is None:
+                region = structure.region or self._region_of(structure)
+                new.setdefault(structure.name, replace(structure, region=region))
+        if not new:
+            return self
+        grown = copy.copy(self)
+        grown._structures = (*self._structures, *new.values())
+        grown._by_name = {**self._by_name, **new}
+        grown._chains = {**self._chains, **{name: (structure,) for name, structure in new.items()}}
+        return grown
 
     def __iter__(self) -> Iterator[Structure]:
         return iter(self._structures)
@@ -319,6 +345,15 @@ class Vocabulary:
                 raise UserError(f'"{whole.name}" is said to be part of itself: correct "part_of" of one of its parts.')
             chain.insert(0, whole)
         return tuple(chain)
+
+    def _region_of(self, structure: Structure) -> str:
+        """Return the region of what a structure's codes name, where it is or what it is; "" where none is known."""
+        for code in (structure.anatomic_region, structure.type):
+            for known in self._structures if code is not None else ():
+                # The type of a lesion or a vessel says nothing of where it is.
+                if known.anatomic_region is None and known.type is not None and known.type.same_as(code):
+                    return known.region
+        return ""
 
     def _sides(self, name: str) -> list[str]:
         twin = self.twin(name)

@@ -103,7 +103,7 @@ def write_report(
     apart = _apart(agreed, {row["structure"] for row in rows}, settings.least_agreement)
     seen = {row["structure"] for row in (*rows, *agreed)}
     unchecked = [name for name in old if name not in seen]
-    warnings = [*lost, *apart]
+    warnings = [*lost, *apart, *plan.passed_over]
     if len(unchecked) == len(old):
         warnings.append(NOTHING_CHECKED)
     if left_out:

@@ -20,13 +20,10 @@ def structures(
     region: Annotated[str | None, typer.Option("--region", "-r", help="Only structures of this region.")] = None,
 ) -> None:
     """Search the vocabulary, or with --model what a model can be asked for."""
-    from ..structures import Vocabulary
-
-    vocabulary = Vocabulary.load()
-    regions = dict.fromkeys(each.region for each in vocabulary)
+    vocabulary, names = _asked_of(model)
+    regions = dict.fromkeys(each.region for each in vocabulary if each.region)
     if region is not None and region not in regions:
         raise UserError(f"There is no region '{region}'; the regions are {', '.join(regions)}.")
-    names = list(vocabulary.names()) if model is None else _names_of(model, vocabulary)
     if query is not None:
         names = _matching(query, names, vocabulary)
     known = [(name, vocabulary.get(name)) for name in names]
@@ -39,12 +36,21 @@ def structures(
     print_table(("structure", "region", "part of", "code", "color"), [_row(*each) for each in known])
 
 
-def _names_of(model: str, vocabulary: Vocabulary) -> list[str]:
+def _asked_of(model: str | None) -> tuple[Vocabulary, list[str]]:
+    """The vocabulary, with a model's own structures where one is given, and the names that may be asked for."""
+    from ..structures import Vocabulary
+
+    vocabulary = Vocabulary.load()
+    if model is None:
+        return vocabulary, list(vocabulary.names())
+
     from ..catalogue import find_model
     from ..model import read_manifest
     from ..repertoire import Repertoire
 
-    return list(Repertoire(read_manifest(find_model(model)).structures, vocabulary).structures)
+    manifest = read_manifest(find_model(model))
+    grown = vocabulary.knowing(manifest.own_structures)
+    return grown, list(Repertoire(manifest.structures, grown).structures)
 
 
 def _matching(query: str, names: list[str], vocabulary: Vocabulary) -> list[str]:
@@ -74,4 +80,4 @@ def _row(name: str, found: Structure | None) -> list[Cell]:
         return [name, None, None, None, None]
     codes = [code for code in (found.type, found.modifier) if code is not None]
     said = " + ".join(f"{code.scheme} {code.value} {code.meaning}" for code in codes)
-    return [name, found.region, found.part_of, said, found.color]
+    return [name, found.region or None, found.part_of, said or None, found.color]

@@ -33,11 +33,12 @@ def _case_add(session: Session, frame: Frame, progress: Callable) -> Answer:
         frame.arrays["labels"],
         said["values"],
         said["annotated"],
+        own_structures=said.get("own_structures") or (),
         source=said.get("source"),
         split=said.get("split"),
         subject=said.get("subject"),
     )
-    return {"number": added.number, "split": added.split}, {}
+    return asdict(added), {}
 
 
 def _cases(session: Session, frame: Frame, progress: Callable) -> Answer:

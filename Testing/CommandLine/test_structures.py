@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+
 from CFSegmenterLib.structures import Vocabulary
 from Testing.CommandLine.conftest import table_of
 
@@ -42,3 +45,16 @@ def test_a_model_lists_what_it_can_be_asked_for(cfsegmenter, refused, a_model_fo
     assert names == ["liver", "right kidney", "left kidney", "spleen", "kidney"]
     assert "heart" in refused("structures", "heart", "--model", a_model_folder)
     assert "no model" in refused("structures", "--model", "none")
+
+
+def test_a_model_tells_code_and_color_of_what_the_vocabulary_does_not_know(cfsegmenter, a_model_folder, tmp_path):
+    folder = shutil.copytree(a_model_folder, tmp_path / "model")
+    said = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    said["prototypes"][1]["name"] = "odd thing"
+    code = {"category": ["1", "SCT", "Tissue"], "type": ["2", "SCT", "Oddness"]}
+    said["own_structures"] = [{"name": "odd thing", **code, "color": [255, 0, 16], "region": "belly"}]
+    (folder / "manifest.json").write_text(json.dumps(said), encoding="utf-8")
+    row = table_of(cfsegmenter("structures", "odd", "--model", folder).stdout)[0]
+    assert (row["structure"], row["region"], row["code"]) == ("odd thing", "belly", "SCT 2 Oddness")
+    assert row["color"] == "#ff0010"
+    assert len(table_of(cfsegmenter("structures", "--region", "belly", "--model", folder).stdout)) == 1

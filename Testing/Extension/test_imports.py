@@ -12,7 +12,8 @@ from Testing.Extension.sources import LIBRARY, MODULE, ROOT, at_import, files, i
 from Testing.Host.availability import whyNot
 
 LIGHT_ROOMS = (
-    *("budget", "errors", "grid", "hierarchy", "repertoire", "resources", "spelling", "structure_file", "structures"),
+    *("budget", "errors", "grid", "hierarchy", "own_structures", "repertoire", "resources", "spelling"),
+    *("structure_file", "structures"),
     "worker.framing",
 )
 """Of the library: they need numpy and nothing else."""

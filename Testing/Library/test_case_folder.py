@@ -438,3 +438,47 @@ def test_two_processes_that_add_at_the_same_time_lose_nothing(a_folder):
     assert [case.number for case in a_folder.cases] == list(range(1, 9))
     assert [case.split for case in a_folder.cases].count("validation") == 2
     assert len(read_case_lists([a_folder.list_file])[0].cases) == 8
+
+
+# --- structures that the vocabulary does not know ---
+
+CYST = {
+    "name": "adrenal cyst",
+    "category": ["49755003", "SCT", "Morphologically Altered Structure"],
+    "type": ["367643001", "SCT", "Cyst"],
+    "color": [214, 120, 60],
+}
+MASS = {**CYST, "type": ["4147007", "SCT", "Mass"]}
+WITH_CYST = {"values": {1: "liver", 2: "Adrenal  Cyst"}, "annotated": ["adrenal cyst"]}
+
+
+def own_structures(folder):
+    return [case.own_structures for case in read_case_lists([folder.list_file])[0].cases]
+
+
+def test_code_and_color_of_a_new_structure_are_kept_with_its_case(a_folder):
+    assert add(a_folder, **WITH_CYST, own_structures=[CYST, {**CYST, "name": "liver"}]).passed_over == ()
+    add(a_folder)
+    (cyst,), none = own_structures(CaseFolder.open(a_folder.folder))
+    assert (cyst.name, cyst.type.meaning, cyst.color) == ("adrenal cyst", "Cyst", (214, 120, 60))
+    assert none == ()
+    first, second = json.loads(a_folder.list_file.read_text(encoding="utf-8"))["training"]
+    assert first["own_structures"] == [CYST]
+    assert "own_structures" not in second
+
+
+def test_another_code_for_a_name_is_passed_over_and_told_until_the_first_is_withdrawn(a_folder):
+    add(a_folder, **WITH_CYST, own_structures=[CYST])
+    (said,) = add(a_folder, **WITH_CYST, own_structures=[MASS]).passed_over
+    assert said.startswith("Adrenal cyst keeps the code") and said.endswith(".") and "Mass" in said
+    assert own_structures(a_folder)[0] == own_structures(a_folder)[1]
+    for number in (1, 2):
+        a_folder.withdraw(number)
+    assert add(a_folder, **WITH_CYST, own_structures=[MASS]).passed_over == ()
+    assert own_structures(a_folder)[0][0].type.meaning == "Mass"
+
+
+def test_what_is_not_valid_of_a_new_structure_is_refused_and_no_case_is_added(a_folder):
+    with pytest.raises(UserError, match="color must be"):
+        add(a_folder, **WITH_CYST, own_structures=[{**CYST, "color": "red"}])
+    assert a_folder.cases == ()

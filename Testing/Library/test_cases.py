@@ -270,3 +270,42 @@ def test_json_that_is_no_case_list_is_named(tmp_path):
 def test_a_list_that_cannot_be_read_is_named(tmp_path):
     assert "cannot be read: No such file" in sentence(tmp_path / "none.json")
     assert "cannot be read: Is a directory" in sentence(tmp_path)
+
+
+# --- structures that the vocabulary does not know ---
+
+CYST = {
+    "name": "Adrenal Cyst",
+    "category": ["49755003", "SCT", "Morphologically Altered Structure"],
+    "type": ["367643001", "SCT", "Cyst"],
+    "color": [214, 120, 60],
+}
+
+
+def test_a_list_written_by_hand_gives_new_structures_code_and_color_once_for_all_or_for_a_case(tmp_path):
+    labels = {"1": "liver", "2": "adrenal cyst"}
+    own = an_entry("b", own_structures=[{**CYST, "color": [1, 2, 3]}])
+    path = written(tmp_path, labels=labels, own_structures=[CYST], training=[an_entry("a"), own])
+    first, second = read(path)[0].cases
+    (cyst,) = first.own_structures
+    assert (cyst.name, cyst.color, cyst.type.value) == ("adrenal cyst", (214, 120, 60), "367643001")
+    assert [each.color for each in second.own_structures] == [(1, 2, 3)]
+
+
+def test_what_is_said_of_a_structure_of_the_vocabulary_is_not_heard(tmp_path):
+    path = written(tmp_path, own_structures=[{**CYST, "name": "Livers"}])
+    assert read(path)[0].cases[0].own_structures == ()
+
+
+@pytest.mark.parametrize(
+    ("said", "complaint"),
+    [
+        ([{**CYST, "type": None}], "category and type"),
+        ([{**CYST, "patient": "Ann"}], "unknown field patient"),
+        ({"adrenal cyst": CYST}, "list of structures"),
+        ([CYST], "'adrenal cyst' but no label value stands for it"),
+    ],
+)
+def test_what_is_said_of_a_new_structure_is_checked(tmp_path, said, complaint):
+    assert complaint in sentence(written(tmp_path, own_structures=said))
+    assert complaint in sentence(written(tmp_path, training=[an_entry(own_structures=said)]))

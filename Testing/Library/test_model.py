@@ -15,6 +15,7 @@ from CFSegmenterLib.errors import UserError
 from CFSegmenterLib.model import (
     FORMAT,
     Model,
+    as_json,
     build_network,
     checksum,
     load_model,
@@ -23,6 +24,8 @@ from CFSegmenterLib.model import (
     save_model,
 )
 from CFSegmenterLib.network import weights_of
+from CFSegmenterLib.resources import resource_path
+from CFSegmenterLib.segmenter import Segmenter
 
 FILES = ["README.md", "manifest.json", "weights.safetensors"]
 
@@ -92,6 +95,22 @@ def test_the_manifest_is_readable_and_says_what_the_model_knows(a_model_folder):
     ]
     assert said["weights_sha256"] == checksum(a_model_folder / "weights.safetensors")
     assert read_manifest(a_model_folder).structures == ("liver", "right kidney", "left kidney", "spleen")
+
+
+def test_a_manifest_without_structures_of_its_own_is_written_as_it_always_was(a_copy):
+    """Those that were written before there were any are read, and stay byte for byte."""
+    for folder in (a_copy, resource_path("Models", "general")):
+        text = (folder / "manifest.json").read_text(encoding="utf-8")
+        assert "own_structures" not in text
+        assert as_json(read_manifest(folder)) == text
+
+
+def test_structures_of_its_own_come_back_and_the_segmenter_knows_them(a_copy):
+    change_manifest(a_copy, own_structures=[{"name": "odd thing", "color": [1, 2, 3]}, {"name": "liver"}])
+    assert json.loads(as_json(read_manifest(a_copy)))["own_structures"][0] == {"name": "odd thing", "color": [1, 2, 3]}
+    vocabulary = Segmenter.load(a_copy, "cpu").vocabulary
+    assert vocabulary.find("odd thing").color == (1, 2, 3)
+    assert vocabulary.find("liver").type is not None
 
 
 @pytest.mark.parametrize("place", [0, 8, 0.5, -1])

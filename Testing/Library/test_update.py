@@ -15,6 +15,7 @@ from CFSegmenterLib.cases import read_case_lists
 from CFSegmenterLib.errors import Cancelled, UserError
 from CFSegmenterLib.model import load_model, read_manifest
 from CFSegmenterLib.network import weights_of
+from CFSegmenterLib.own_structures import entry_of, own_structure
 from CFSegmenterLib.phantom import draw_small
 from CFSegmenterLib.segmenter import Segmenter
 from CFSegmenterLib.settings import UpdateSettings
@@ -201,6 +202,40 @@ def test_a_structure_that_nobody_drew_completely_is_not_learned(a_model, a_small
     some = tuple(replace(case, values=values, annotated=("liver",)) for case in cases.cases)
     plan = plan_update(a_model, [replace(cases, cases=some)], some_settings(), parent="1")
     assert plan.bank.names == a_model.bank.names
+
+
+ODD = {"name": "odd thing", "category": ["1", "SCT", "Tissue"], "type": ["2", "SCT", "Oddness"], "color": [1, 2, 3]}
+
+
+def odd_things(case_list, **said) -> list:
+    """The cases of a list whose structure the vocabulary does not know, with what is said of it."""
+    (cases,) = read_case_lists([case_list])
+    own = (own_structure({**ODD, **said}),)
+    drawn = {"values": {1: "odd thing"}, "annotated": ("odd thing",), "own_structures": own}
+    some = tuple(replace(each, **drawn) for each in cases.cases)
+    return [replace(cases, source=" ".join(["odd things", *said]), structures=("odd thing",), cases=some)]
+
+
+def test_a_version_knows_code_and_color_of_what_it_was_taught_and_a_later_code_is_told_of(
+    a_model_folder, a_new_source, tmp_path
+):
+    settings = some_settings(iterations=1, images_compared=1)
+    first = update(a_model_folder, odd_things(a_new_source), store=tmp_path, settings=settings, device="cpu")
+    assert [entry_of(each) for each in first.manifest.own_structures] == [ODD]
+    assert not [each for each in first.report()["warnings"] if "keeps the code" in each]
+    other = odd_things(a_new_source, type=["3", "SCT", "Otherness"])
+    second = update(first.folder, other, store=tmp_path, settings=settings, device="cpu")
+    assert [entry_of(each) for each in second.manifest.own_structures] == [ODD]
+    (told,) = [each for each in second.report()["warnings"] if "keeps the code" in each]
+    assert "odd thing" in told and "Oddness" in told and "Otherness" in told
+    assert Segmenter.load(second.folder, "cpu").vocabulary.find("odd thing").color == (1, 2, 3)
+
+
+def test_a_version_says_nothing_of_a_structure_that_it_was_not_taught(a_model, a_new_source):
+    (cases,) = odd_things(a_new_source)
+    both = tuple(replace(each, values={1: "liver", 2: "odd thing"}, annotated=("liver",)) for each in cases.cases)
+    plan = plan_update(a_model, [replace(cases, cases=both)], some_settings(), parent="1")
+    assert plan.own_structures == ()
 
 
 def test_more_cases_of_a_known_structure_need_no_new_prototype(a_model_folder, a_small_source, tmp_path):

@@ -132,6 +132,7 @@ def test_a_case_goes_into_the_folder_as_it_was_sent_and_is_taken_back(a_worker, 
     arrays = {"image": np.asfortranarray(drawn.image), "labels": np.asfortranarray(drawn.labels)}
     assert a_worker.ask("cases", {"folder": message["folder"]}).message["cases"] == []
     said = a_worker.ask("case_add", message, arrays).message
+    assert said["passed_over"] == []
     assert (said["number"], said["split"]) == (1, "training")
     assert a_worker.ask("case_add", message, arrays).message["number"] == 2
     (case, _) = a_worker.ask("cases", {"folder": message["folder"]}).message["cases"]
@@ -156,6 +157,11 @@ def test_a_case_goes_into_the_folder_as_it_was_sent_and_is_taken_back(a_worker, 
         a_worker.ask("case_add", {**message, "split": "validation"}, arrays)
     with pytest.raises(UserError, match="'pancreas' is said to be drawn completely"):
         a_worker.ask("case_add", {**message, "annotated": ["pancreas"]}, arrays)
+    odd = {**message, "values": {**message["values"], "1": "odd thing"}}
+    for code, told in (("1", 0), ("2", 1)):
+        own = {"name": "odd thing", "category": ["0", "SCT", "Tissue"], "type": [code, "SCT", "Odd"]}
+        answer = a_worker.ask("case_add", {**odd, "own_structures": [own]}, arrays).message
+        assert len(answer["passed_over"]) == told
 
 
 # --- versions ---
