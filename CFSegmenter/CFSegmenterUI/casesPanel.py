@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import qt
@@ -15,7 +15,6 @@ from CFSegmenterLib.errors import UserError
 
 from . import compat, volumes
 from .caseTable import countText, selectedCase, showCases, useText
-from .segmentMeaning import nameOfTerm, termOf
 from .structureMapping import StructureMapping
 from .taughtCase import caseNumberOf, caseOf, markAsCase
 from .teaching import KnownCase, Teaching
@@ -140,10 +139,9 @@ class CasesPanel(VTKObservationMixin):
 
     def _onTerm(self) -> None:
         segmentID = self._mapping.selectedSegment
-        segment = self._segmentation.GetSegmentation().GetSegment(segmentID)
-        entry = self._pickTerm(termOf(segment))
+        entry = self._pickTerm(self._mapping.termOf(segmentID))
         if entry:
-            self._mapping.setStructure(segmentID, nameOfTerm(entry, self._session.vocabulary))
+            self._mapping.setTerm(segmentID, entry)
 
     def _onModalityEdited(self) -> None:
         self._enable()
@@ -160,12 +158,12 @@ class CasesPanel(VTKObservationMixin):
         split = earlier.split if earlier else ui.splitComboBox.itemData(ui.splitComboBox.currentIndex) or None
         subject = ui.subjectLineEdit.text.strip() or None
 
-        def added(number: int, split: str) -> None:
+        def added(number: int, split: str, passedOver: Sequence[str]) -> None:
             self.isAdding = False
             if self._session.scene.GetNodeByID(volume.GetID() or "") is volume:
                 markAsCase(volume, number, folder)
             said = _("Added as case {number}, for {use}. The scene may be closed.")
-            self._say(said.format(number=number, use=useText(split)))
+            self._say(" ".join([said.format(number=number, use=useText(split)), *passedOver]))
             self._update()
 
         def failed(text: str) -> None:
@@ -198,10 +196,11 @@ class CasesPanel(VTKObservationMixin):
     def _update(self, caller: Any = None, event: Any = None) -> None:
         """Bring every widget in line with parameter node, scene and worker."""
         self._follow()
-        known = self._known()
+        model = self._teaching.modelFrom(self._model)
+        known = model.structures if model else None
         showCases(self.ui.caseTable, self._teaching.cases, known)
         self.ui.casesLabel.text = countText(self._teaching.cases) if self._teaching.caseFolder else ""
-        self._mapping.show(self._segmentation, known)
+        self._mapping.show(self._segmentation, known, model.vocabulary if model else self._session.vocabulary)
         new, earlier = self._mapping.newStructures(), self._earlierCase()
         said = [_("New to the model: {names}.").format(names=", ".join(new))] if new else []
         if earlier is not None:
@@ -288,10 +287,6 @@ class CasesPanel(VTKObservationMixin):
 
     def _modality(self) -> str:
         return "-".join(self.ui.modalityComboBox.currentText.strip().lower().split())
-
-    def _known(self) -> tuple[str, ...] | None:
-        model = self._teaching.modelFrom(self._model)
-        return model.structures if model else None
 
     def _say(self, text: str) -> None:
         self.ui.messageLabel.text = text

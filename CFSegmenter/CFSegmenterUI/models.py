@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from CFSegmenterLib.own_structures import own_structure
 from CFSegmenterLib.repertoire import Repertoire
 from CFSegmenterLib.structures import Vocabulary
 
@@ -21,6 +22,7 @@ class ModelInfo:
         modalities: of the scans that it reads.
         protocols, sources, scores, training: as in the manifest.
         features: numbers that an encoding holds for each voxel.
+        vocabulary: what every structure is; the model's own word on those that no vocabulary knows included.
     """
 
     folder: str
@@ -37,6 +39,7 @@ class ModelInfo:
     scores: Mapping[str, Any]
     training: Mapping[str, Any]
     features: int
+    vocabulary: Vocabulary = field(compare=False, repr=False)
 
     @property
     def title(self) -> str:
@@ -53,6 +56,7 @@ class ModelInfo:
 def modelInfo(folder: str, manifest: Mapping[str, Any], vocabulary: Vocabulary) -> ModelInfo:
     """Read a manifest that the worker has checked."""
     structures = tuple(entry["name"] for entry in manifest["prototypes"][1:])
+    vocabulary = vocabulary.knowing(own_structure(entry) for entry in manifest.get("own_structures") or ())
     return ModelInfo(
         folder=folder,
         name=manifest["name"],
@@ -68,6 +72,7 @@ def modelInfo(folder: str, manifest: Mapping[str, Any], vocabulary: Vocabulary) 
         scores=manifest.get("scores", {}),
         training=manifest.get("training", {}),
         features=manifest["backbone"]["features"],
+        vocabulary=vocabulary,
     )
 
 

@@ -1,14 +1,18 @@
-"""Which structure a segment is meant to be: by our own tag, by its terminology, by its name."""
+"""Which structure a segment is meant to be: by our own tag, by its terminology, by its name; and what one says of it
+that no vocabulary knows.
+"""
 
 from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import slicer
 import vtk
 
+from CFSegmenterLib.structure_file import CODES
 from CFSegmenterLib.structures import Structure, Vocabulary
 
 from . import labelmaps
@@ -16,6 +20,9 @@ from .segmentations import STRUCTURE_TAG
 
 NUMBERED = re.compile(r"segment[ _-]?\d*", re.IGNORECASE)
 """What Slicer calls a segment by itself; it says nothing of what was painted."""
+
+TISSUE = "85756007"
+"""The code of category and type that Slicer gives a new segment by itself; it says nothing either."""
 
 Concept = tuple[tuple[str, str], ...]
 """(scheme, value) of type, modifier, region and modifier of the region; two empty texts for what is not said."""
@@ -63,6 +70,28 @@ def structureOfTerm(entry: str, vocabulary: Vocabulary) -> Structure | None:
     return _structuresByConcept(vocabulary).get(concept)
 
 
+def ownEntryOf(name: str, color: Sequence[float], term: str, vocabulary: Vocabulary) -> dict[str, Any]:
+    """The entry (see `own_structures`) of a structure that the vocabulary does not know.
+
+    A code that the vocabulary has for a structure of its own stays that structure's: the name was changed since.
+
+    Args:
+        color: of its segment, red, green and blue, 0 to 1.
+        term: the serialized terminology entry that was chosen for it, "" for none.
+    """
+    entry: dict[str, Any] = {"name": name, "color": [round(255 * part) for part in color]}
+    fields = _fieldsOf(term)
+    category, kind = fields[0][0], fields[1][0]
+    if not (category and kind) or kind == TISSUE or structureOfTerm(term, vocabulary) is not None:
+        return entry
+    for code, number in zip(CODES, (0, 1, 2, 4, 5)):
+        value, scheme, meaning = fields[number]
+        if value and scheme:
+            entry[code] = [value, scheme, meaning or value]
+    context = term.split("~")[0].strip()
+    return {**entry, "context": context} if context else entry
+
+
 def nameOfTerm(entry: str, vocabulary: Vocabulary) -> str:
     """A structure's name for a terminology entry: the vocabulary's, or made of the entry's own words."""
     known = structureOfTerm(entry, vocabulary)
@@ -73,11 +102,11 @@ def nameOfTerm(entry: str, vocabulary: Vocabulary) -> str:
     return " ".join(" ".join([*side, fields[1][2]]).lower().split())
 
 
-@functools.lru_cache(maxsize=2)
+@functools.lru_cache(maxsize=8)
 def _structuresByConcept(vocabulary: Vocabulary) -> dict[Concept, Structure]:
     """Of several structures with the same codes the first one, which is the whole of the others."""
     found: dict[Concept, Structure] = {}
-    for structure in vocabulary:
+    for structure in (each for each in vocabulary if each.type is not None):
         found.setdefault(_conceptOf(structure.terminology_entry()), structure)
     return found
 

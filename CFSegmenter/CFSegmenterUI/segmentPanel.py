@@ -181,7 +181,7 @@ class SegmentPanel:
         self._shownChoices = choices
         if model != self._shownModel:
             self._shownModel = model
-            self._tree.setStructures(model.answerable if model else ())
+            self._tree.setStructures(model.answerable if model else (), model.vocabulary if model else None)
             self._listProtocols(model)
         self.ui.modelLabel.text = model.title if model else _("none yet")
         if node is not None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import colorsys
 import re
-import zlib
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -14,6 +12,7 @@ import vtk
 from slicer.i18n import tr as _
 
 from CFSegmenterLib.errors import UserError
+from CFSegmenterLib.own_structures import color_of_name
 from CFSegmenterLib.structures import Vocabulary
 
 from . import compat, labelmaps, provenance, subjectHierarchy
@@ -175,17 +174,12 @@ def _prepare(segmentationNode: Any, volumeNode: Any, replaced: Collection[str]) 
 def _addSegment(segmentation: Any, structure: str, vocabulary: Vocabulary) -> str:
     known = vocabulary.get(structure)
     segmentID = segmentation.GenerateUniqueSegmentID(segmentIdOf(structure))
-    color = [value / 255 for value in known.color] if known else _colorOf(structure)
+    color = [value / 255 for value in (known.color if known else color_of_name(structure))]
     segmentID = segmentation.AddEmptySegment(segmentID, structure, color)
     labelmaps.takeOut(segmentation, [segmentID])  # Slicer begins on the layer of the first segment
-    if known:
+    if known and known.type:
         compat.setTerminology(segmentation.GetSegment(segmentID), entryOf(known))
     return segmentID
-
-
-def _colorOf(name: str) -> tuple[float, float, float]:
-    """A color for a name that the vocabulary does not have; always the same one."""
-    return colorsys.hsv_to_rgb(zlib.crc32(name.encode()) / 2**32, 0.6, 0.9)
 
 
 def _tag(segment: Any, structure: str, made: Provenance, prompt: str) -> None:

@@ -164,6 +164,11 @@ class Session:
         inUse = next((m for m in self.models if store and storeOf(m.folder) == store), None)
         return next((m for m in self.models if m.folder == folder), inUse)
 
+    def vocabularyOf(self, folder: str) -> Vocabulary:
+        """The vocabulary, with the own structures of the model in `folder`."""
+        model = self.modelAt(folder)
+        return model.vocabulary if model is not None else self.vocabulary
+
     # Questions
 
     def isEncoded(self, volumeNode: Any, options: RunOptions) -> bool:
@@ -194,7 +199,8 @@ class Session:
             self._talk.demand(node, _("segmentation"))
             undo.saveForUndo(node)
             masks = {p["name"]: frame.arrays[f"layer{p['layer']}"] == p["value"] for p in frame.message["places"]}
-            segments = segmentations.writeSegments(node, volumeNode, masks, self._made(options), self.vocabulary)
+            made, vocabulary = self._made(options), self.vocabularyOf(options.model)
+            segments = segmentations.writeSegments(node, volumeNode, masks, made, vocabulary)
             voxel = float(np.prod(volumeNode.GetSpacing())) / 1000
             counts = {name: int(np.count_nonzero(mask)) for name, mask in masks.items()}
             found = {name: identity for name, identity in segments.items() if counts[name]}
@@ -247,7 +253,7 @@ class Session:
 
         def write(frame: Any, encoded: bool) -> None:
             array, names = maps.occurring(frame.arrays["map"], frame.message["names"])
-            colors = maps.classColors(self.scene, names, self.vocabulary)
+            colors = maps.classColors(self.scene, names, self.vocabularyOf(options.model))
             task.finish(maps.writeMap(volumeNode, array, _("best class"), "best", colors, self._made(options)))
 
         self._talk.ask(task, volumeNode, options, "best", {}, None, write)

@@ -12,7 +12,7 @@ from slicer.i18n import tr as _
 
 from CFSegmenterLib.structures import Vocabulary
 
-from .segmentMeaning import isEmpty, meaningOf
+from .segmentMeaning import isEmpty, meaningOf, nameOfTerm, termOf
 from .tables import fitHeight
 from .taughtCase import MappedSegment
 
@@ -24,11 +24,12 @@ EDIT_MARGIN = 10
 
 @dataclass(frozen=True)
 class _Choice:
-    """What the user has said of a segment; None where the segment speaks for itself."""
+    """What the user has said of a segment; None, and "" for its term, where the segment speaks for itself."""
 
     structure: str | None = None
     isChecked: bool | None = None
     isComplete: bool = True
+    term: str = ""
 
 
 class StructureMapping:
@@ -51,13 +52,15 @@ class StructureMapping:
         header.setSectionResizeMode(STRUCTURE, qt.QHeaderView.Stretch)
         table.connect("cellChanged(int,int)", self._onCellChanged)
 
-    def show(self, segmentationNode: Any, known: Collection[str] | None) -> None:
+    def show(self, segmentationNode: Any, known: Collection[str] | None, vocabulary: Vocabulary) -> None:
         """Show the segments of a segmentation. What was said before of a segment that is still there stays.
 
         Args:
             segmentationNode: None shows none.
             known: what the model was taught; None says of nothing that it is new.
+            vocabulary: with the model's own structures.
         """
+        self._vocabulary = vocabulary
         if segmentationNode is not self._node:
             self._node, self._choices, self._painted = segmentationNode, {}, set()
         self._known = known
@@ -80,10 +83,10 @@ class StructureMapping:
         """The segments that are checked."""
         return [
             MappedSegment(
-                segmentID, segment.GetName(), self._structure(segmentID, segment), self._choices[segmentID].isComplete
+                segmentID, segment.GetName(), self._structure(segmentID, segment), choice.isComplete, choice.term
             )
             for segmentID, segment in self._segments().items()
-            if segmentID in self._choices and self._isChecked(segmentID)
+            if (choice := self._choices.get(segmentID)) is not None and self._isChecked(segmentID)
         ]
 
     def newStructures(self) -> list[str]:
@@ -95,6 +98,15 @@ class StructureMapping:
         """ID of the segment whose row is selected, "" where none is."""
         row = self._table.currentRow()
         return self._segmentIDs[row] if 0 <= row < len(self._segmentIDs) else ""
+
+    def setTerm(self, segmentID: str, entry: str) -> None:
+        """Say what a segment is by a serialized terminology entry; another name for it may still be given."""
+        self._choices[segmentID] = replace(self._choices[segmentID], term=entry)
+        self.setStructure(segmentID, nameOfTerm(entry, self._vocabulary))
+
+    def termOf(self, segmentID: str) -> str:
+        """The terminology entry that was chosen for a segment, else its own."""
+        return self._choices[segmentID].term or termOf(self._segments()[segmentID])
 
     def setStructure(self, segmentID: str, text: str) -> None:
         """Say what a segment is, by any name of a structure or by a new one."""

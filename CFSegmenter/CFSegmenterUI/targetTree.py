@@ -45,9 +45,14 @@ class TargetTree:
         """All that can be checked, in the order shown."""
         return tuple(self._rows)
 
-    def setStructures(self, names: Sequence[str]) -> None:
-        """Show these and nothing else; what was checked and is still there stays checked."""
+    def setStructures(self, names: Sequence[str], vocabulary: Vocabulary | None = None) -> None:
+        """Show these and nothing else; what was checked and is still there stays checked.
+
+        Args:
+            vocabulary: with the model's own structures; None keeps the one that there is.
+        """
         kept = self.checked()
+        self._vocabulary = vocabulary or self._vocabulary
         known = [structure for structure in self._vocabulary if structure.name in set(names)]
         inVocabulary = {structure.name for structure in known}
         others = [name for name in names if name not in inVocabulary]
@@ -55,7 +60,7 @@ class TargetTree:
             self._rows, self._regions, self._words = {}, {}, {}
             self._tree.clear()
             for structure in known:
-                self._addRow(structure.name, structure.region, structure)
+                self._addRow(structure.name, structure.region or _("named by the model"), structure)
             for name in others:
                 self._addRow(name, _("named by the model"), None)
         self._unfolded = None
@@ -113,11 +118,12 @@ class TargetTree:
         names = [name, region]
         if structure is not None:
             row.setData(NAME, qt.Qt.DecorationRole, qt.QColor(*structure.color))
-            row.setText(CODE, structure.type.value)
+            code = structure.type.value if structure.type else ""
+            row.setText(CODE, code)
             row.setToolTip(CODE, _meaning(structure))
             if structure.synonyms:
                 row.setToolTip(NAME, _("Also called {names}").format(names=", ".join(structure.synonyms)))
-            names += [*structure.synonyms, structure.type.value]
+            names += [*structure.synonyms, code]
         self._rows[name] = row
         self._words[name] = frozenset(word for each in names for word in (*name_key(each), *_plainWords(each)))
 

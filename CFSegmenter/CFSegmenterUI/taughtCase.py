@@ -13,6 +13,7 @@ from CFSegmenterLib.errors import UserError
 from CFSegmenterLib.structures import Vocabulary
 
 from . import segmentations, volumes
+from .segmentMeaning import ownEntryOf, termOf
 
 CASE = "CFSegmenter.Case"
 """Attribute of a volume node: number and folder of the case that was made of it."""
@@ -26,12 +27,14 @@ class MappedSegment:
         name: of the segment, for sentences.
         structure: preferred name, or a new one.
         isComplete: all of the structure that the scan shows was painted.
+        term: the terminology entry that was chosen for it, serialized; "" where it is the segment's own.
     """
 
     segmentID: str
     name: str
     structure: str
     isComplete: bool
+    term: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +47,7 @@ class TaughtCase:
         labels: (I, J, K) uint8 or uint16 on the same grid.
         values: label value -> structure.
         annotated: the structures that were drawn completely.
+        ownStructures: entries of those that the vocabulary does not know: code, color and region.
     """
 
     image: np.ndarray = field(repr=False)
@@ -51,6 +55,7 @@ class TaughtCase:
     labels: np.ndarray = field(repr=False)
     values: dict[int, str]
     annotated: tuple[str, ...]
+    ownStructures: tuple[dict[str, Any], ...] = ()
 
 
 def caseOf(
@@ -84,7 +89,8 @@ def caseOf(
         said = _("Nothing is painted inside {volume}; choose the segmentation that belongs to it.")
         raise UserError(said.format(volume=volumeNode.GetName()))
     annotated = tuple(name for name in names if all(s.isComplete for s in mapped if s.structure == name))
-    return TaughtCase(data.array, data.affine, labels, values, annotated)
+    own = tuple(_ownEntry(segmentationNode, name, mapped, vocabulary) for name in names if name not in vocabulary)
+    return TaughtCase(data.array, data.affine, labels, values, annotated, own)
 
 
 def markAsCase(volumeNode: Any, number: int, folder: str) -> None:
@@ -96,6 +102,18 @@ def caseNumberOf(volumeNode: Any, folder: str) -> int | None:
     """The number of the case in `folder` that was made of a volume; None where none was."""
     number, _space, where = (volumeNode.GetAttribute(CASE) or "").partition(" ")
     return int(number) if where == folder and number.isdecimal() else None
+
+
+def _ownEntry(
+    segmentationNode: Any, name: str, mapped: Sequence[MappedSegment], vocabulary: Vocabulary
+) -> dict[str, Any]:
+    """What the segments of a new structure say of it: the first of them that has a code, else the first."""
+    entries = []
+    for each in mapped:
+        if each.structure == name:
+            segment = segmentationNode.GetSegmentation().GetSegment(each.segmentID)
+            entries.append(ownEntryOf(name, segment.GetColor(), each.term or termOf(segment), vocabulary))
+    return next((entry for entry in entries if "type" in entry), entries[0])
 
 
 def _maskOf(volumeNode: Any, segmentationNode: Any, name: str, mapped: Sequence[MappedSegment]) -> np.ndarray:

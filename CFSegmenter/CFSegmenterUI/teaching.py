@@ -6,7 +6,7 @@ network, and do not wait for the user to finish what he is segmenting.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -129,10 +129,14 @@ class Teaching:
         modality: str,
         split: str | None,
         subject: str | None,
-        done: Callable[[int, str], None],
+        done: Callable[[int, str, Sequence[str]], None],
         failed: Callable[[str], None],
     ) -> None:
-        """Copy a case into the folder; `done` hears its number and its split, "training" or "validation"."""
+        """Copy a case into the folder.
+
+        `done` hears its number, its split, "training" or "validation", and a sentence for each code that the folder's
+        cases contradict.
+        """
         folder = self.caseFolder
         message = {
             "folder": folder,
@@ -140,12 +144,13 @@ class Teaching:
             "affine": case.affine.tolist(),
             "values": {str(value): name for value, name in case.values.items()},
             "annotated": list(case.annotated),
+            "own_structures": list(case.ownStructures),
             "split": split,
             "subject": subject,
         }
 
         def heard(said: Mapping[str, Any]) -> None:
-            done(int(said["number"]), str(said["split"]))
+            done(int(said["number"]), str(said["split"]), tuple(said.get("passed_over") or ()))
             if folder == self.caseFolder:
                 self.openCases(folder, failed)
 

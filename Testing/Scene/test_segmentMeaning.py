@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import slicer
 from CFSegmenterUI.segmentations import newSegmentation, writeSegments
-from CFSegmenterUI.segmentMeaning import isEmpty, meaningOf, nameOfTerm, structureOfTerm
+from CFSegmenterUI.segmentMeaning import isEmpty, meaningOf, nameOfTerm, ownEntryOf, structureOfTerm
 
+from CFSegmenterLib.own_structures import own_structure
 from CFSegmenterLib.structures import Vocabulary
 from Testing.Scene.scans import addVolume
 from Testing.Scene.test_segmentations import MADE, block
@@ -78,6 +79,36 @@ def test_a_term_outside_the_vocabulary_is_named_by_its_own_words():
     entry = "list~SCT^1^Body~SCT^999^Stapedius Muscle~SCT^7771000^Left~~^^~^^"
     assert nameOfTerm(entry, VOCABULARY) == "left stapedius muscle"
     assert nameOfTerm(termOf("liver"), VOCABULARY) == "liver"
+
+
+STAPEDIUS = "A list~SCT^1^Body~SCT^999^Stapedius Muscle~SCT^7771000^Left~Anatomic codes~SCT^2^Ear~^^"
+
+
+def test_a_new_structure_has_the_codes_and_the_terminology_that_were_chosen_for_it():
+    entry = ownEntryOf("my muscle", (1, 0.5, 0), STAPEDIUS, VOCABULARY)
+    assert entry == {
+        "name": "my muscle",
+        "color": [255, 128, 0],
+        "category": ["1", "SCT", "Body"],
+        "type": ["999", "SCT", "Stapedius Muscle"],
+        "modifier": ["7771000", "SCT", "Left"],
+        "anatomic_region": ["2", "SCT", "Ear"],
+        "context": "A list",
+    }
+    same = own_structure(entry).terminology_entry()
+    assert same == STAPEDIUS.replace("Anatomic codes", "Anatomic codes - DICOM master list")
+
+
+@pytest.mark.parametrize("entry", ["", "nonsense", "a~b", "a~^^~SCT^2^b", TISSUE, termOf("liver")])
+def test_a_new_structure_has_no_code_where_nobody_said_one_or_it_is_another_structures(entry):
+    assert ownEntryOf("my duct", (0, 0, 1), entry, VOCABULARY) == {"name": "my duct", "color": [0, 0, 255]}
+
+
+def test_a_code_that_the_model_was_taught_is_known_again_in_the_next_segmentation(scene):
+    own = own_structure(ownEntryOf("my muscle", (1, 0, 0), STAPEDIUS, VOCABULARY))
+    assert meaningOf(aSegment("red thing", STAPEDIUS), VOCABULARY.knowing([own])) == "my muscle"
+    plain = own_structure({"name": "my duct"})
+    assert meaningOf(aSegment("thing"), VOCABULARY.knowing([plain])) == "thing"
 
 
 @pytest.mark.parametrize("entry", ["", "nonsense", "a~b"])

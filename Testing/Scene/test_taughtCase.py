@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from CFSegmenterUI.segmentations import ijkToRas, newSegmentation
@@ -83,6 +85,26 @@ def test_a_structure_that_the_scan_does_not_show_may_be_complete(volume, segment
     case = caseOf(volume, segmentation, mapped, VOCABULARY)
     assert case.annotated == ("liver", "gallbladder")
     assert set(np.unique(case.labels)) == {0, 1}
+
+
+def test_a_new_structure_takes_color_and_code_of_its_segment_along(volume, segmentation):
+    mapped = painted(segmentation, volume, ("a", "liver", LEFT, True), ("b", "my duct", RIGHT, True))
+    segment = segmentation.GetSegmentation().GetSegment(mapped[1].segmentID)
+    segment.SetColor(0, 0, 1)
+    segment.SetTag(segment.GetTerminologyEntryTagName(), "A list~SCT^1^Body~SCT^2^Duct~^^~~^^~^^")
+    (duct,) = caseOf(volume, segmentation, mapped, VOCABULARY).ownStructures
+    assert (duct["name"], duct["color"], duct["type"]) == ("my duct", [0, 0, 255], ["2", "SCT", "Duct"])
+    chosen = replace(mapped[1], term="A list~SCT^1^Body~SCT^3^Canal~^^~~^^~^^")
+    (duct,) = caseOf(volume, segmentation, [chosen], VOCABULARY).ownStructures
+    assert duct["type"] == ["3", "SCT", "Canal"]
+
+
+def test_of_several_segments_of_a_new_structure_the_one_with_a_code_speaks(volume, segmentation):
+    mapped = painted(segmentation, volume, ("a", "my duct", INSIDE, True), ("b", "my duct", RIGHT, True))
+    segment = segmentation.GetSegmentation().GetSegment(mapped[1].segmentID)
+    segment.SetTag(segment.GetTerminologyEntryTagName(), "A list~SCT^1^Body~SCT^2^Duct~^^~~^^~^^")
+    (duct,) = caseOf(volume, segmentation, mapped, VOCABULARY).ownStructures
+    assert duct["type"] == ["2", "SCT", "Duct"]
 
 
 def test_what_is_missing_is_said_in_a_sentence(scene, volume, segmentation):

@@ -132,7 +132,8 @@ def testSegmentsAreMappedByNameAndMarkedWhereNew(panel, node, volume, segmentati
 
 def testAddedCaseHasTheVoxelsTheNamesAndWhatIsComplete(panel, node, link, volume, segmentation):
     paint(segmentation, volume, "liver", LIVER)
-    paint(segmentation, volume, "My duct", DUCT)
+    duct = paint(segmentation, volume, "My duct", DUCT)
+    segmentation.GetSegmentation().GetSegment(duct).SetColor(1, 0, 0)
     show(panel, node, segmentation)
     setCheck(panel, 0, 2, False)
     click(panel.ui.addCaseButton)
@@ -143,6 +144,7 @@ def testAddedCaseHasTheVoxelsTheNamesAndWhatIsComplete(panel, node, link, volume
         "affine": segmentations.ijkToRas(volume).tolist(),
         "values": {"1": "liver", "2": "my duct"},
         "annotated": ["my duct"],
+        "own_structures": [{"name": "my duct", "color": [255, 0, 0]}],
         "split": None,
         "subject": None,
     }
@@ -202,6 +204,26 @@ def testACodeIsChosenFromTheTermThatTheSegmentHas(panel, node, user, volume, seg
     value = vtk.reference("")
     segment.GetTag(segment.GetTerminologyEntryTagName(), value)
     assert str(value).startswith("x~SCT^1"), "the user's segment stays as it is"
+
+
+def testACodeChosenForANewStructureGoesWithItsCaseWhateverItIsCalled(panel, node, link, user, volume, segmentation):
+    paint(segmentation, volume, "Segment_1", LIVER)
+    show(panel, node, segmentation)
+    clickRow(panel.ui.mappingTable, 0)
+    user.term = "A list~SCT^1^Body~SCT^999^Stapedius Muscle~SCT^7771000^Left~~^^~^^"
+    click(panel.ui.termButton)
+    assert mapping(panel)[0][1:] == ("left stapedius muscle", True, True, "new")
+    enter(nameCell(panel, 0), "my muscle")
+    clickRow(panel.ui.mappingTable, 0)
+    user.term, chosen = "", user.term
+    click(panel.ui.termButton)
+    assert user.termsShown[1] == chosen
+    click(panel.ui.addCaseButton)
+    question = asked(link, "case_add")
+    (own,) = question.message["own_structures"]
+    assert (own["name"], own["type"], own["context"]) == ("my muscle", ["999", "SCT", "Stapedius Muscle"], "A list")
+    question.answer({"number": 1, "split": "training", "passed_over": ["My muscle keeps the code SCT 1."]})
+    assert panel.ui.messageLabel.text.endswith("The scene may be closed. My muscle keeps the code SCT 1.")
 
 
 def testWhatWasSaidOfASegmentStaysWhenAnotherIsAdded(panel, node, volume, segmentation):

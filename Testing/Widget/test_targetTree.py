@@ -7,6 +7,7 @@ from CFSegmenterUI.targetTree import TargetTree
 from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
 
+from CFSegmenterLib.own_structures import own_structure
 from CFSegmenterLib.structures import Vocabulary
 from Testing.Host.proxies import unwrap
 
@@ -77,6 +78,22 @@ def testStructuresStandUnderTheirRegionWithColorAndCode(targets, widgets):
     assert kidney.toolTip(1) == "Kidney (SCT 64033007); Left (SCT 7771000)"
     assert kidney.data(0, Qt.ItemDataRole.DecorationRole.value).red() == 185
     assert rowOf(tree, "mystery organ").text(1) == ""
+
+
+def testTheModelTellsColorCodeAndRegionOfWhatOnlyItKnows(targets, widgets):
+    tree, box = widgets
+    code = {"category": ["1", "SCT", "Body"], "type": ["999", "SCT", "Odd Organ"]}
+    own = [{"name": "mystery organ", "color": [1, 2, 3], "region": "abdomen", **code}, {"name": "odd duct"}]
+    targets.setStructures([*KNOWN, "odd duct"], Vocabulary.load().knowing(map(own_structure, own)))
+    organ = rowOf(tree, "mystery organ")
+    assert (organ.parent().text(0), organ.text(1), organ.toolTip(1)) == ("abdomen", "999", "Odd Organ (SCT 999)")
+    assert organ.data(0, Qt.ItemDataRole.DecorationRole.value).blue() == 3
+    duct = rowOf(tree, "odd duct")
+    assert (duct.parent().text(0), duct.text(1)) == ("named by the model", "")
+    search(box, "999")
+    assert inSight(tree) == {"mystery organ"}
+    assert targets.add("Mystery  Organ") == ""
+    assert targets.checked() == ["mystery organ"]
 
 
 @pytest.mark.parametrize(
