@@ -112,8 +112,16 @@ class FrameRun:
 
     def _end(self, tell: Callable[..., None], *said: Any) -> None:
         isThere = self._browser.GetScene() is not None  # the scene may have been closed meanwhile
-        if isThere and self._sequence is not None and self._browser.GetSequenceNode(self._segmentation) is None:
-            self._browser.AddSynchronizedSequenceNode(self._sequence)
-            self._browser.AddProxyNode(self._segmentation, self._sequence, False)
+        if isThere and self._sequence is not None:
+            self._follow()
         self._frames.close()  # selects the frame that was shown before, and with it its segmentation
         tell(*said)
+
+    def _follow(self) -> None:
+        """Let the segmentation follow the frame that is selected; what the user has deleted meanwhile stays deleted."""
+        if self._segmentation.GetScene() is None:
+            if not self._browser.IsSynchronizedSequenceNode(self._sequence):
+                self._session.scene.RemoveNode(self._sequence)
+        elif self._browser.GetSequenceNode(self._segmentation) is None:
+            self._browser.AddSynchronizedSequenceNode(self._sequence)
+            self._browser.AddProxyNode(self._segmentation, self._sequence, False)

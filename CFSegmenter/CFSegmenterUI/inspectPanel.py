@@ -325,11 +325,10 @@ class InspectPanel(VTKObservationMixin):
 
     def _reasonNot(self) -> str:
         """Why nothing can be asked, and what to do about it; "" where it can."""
-        if self._model is None:
-            return self._session.searchText or _("No model is loaded yet; choose one under Models.")
-        if self._node is None or self._volume is None:
-            return _("No volume is chosen; load a scan and choose it under Segment.")
-        return ""
+        reason = self._session.reasonWithout(self._node.model if self._node is not None else "")
+        if not reason and (self._node is None or self._volume is None):
+            reason = _("No volume is chosen; load a scan and choose it under Segment.")
+        return reason
 
     def _hasExample(self) -> bool:
         node = self._node.exampleSegmentation

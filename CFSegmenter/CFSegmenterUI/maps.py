@@ -103,8 +103,13 @@ def occurring(array: np.ndarray, names: Sequence[str]) -> tuple[np.ndarray, list
 def mapsOf(volumeNode: Any) -> list[Any]:
     """The maps of a volume."""
     scene = volumeNode.GetScene()
-    found = _mapsIn(scene) if scene else []
+    found = mapsIn(scene) if scene else []
     return [node for node in found if volumeOf(node) is volumeNode]
+
+
+def mapsIn(scene: Any) -> list[Any]:
+    """The maps of all volumes."""
+    return [node for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode", scene) if kindOf(node)]
 
 
 def scansIn(scene: Any) -> list[Any]:
@@ -159,7 +164,7 @@ def showLegend(mapNode: Any) -> None:
 def hideLegends(scene: Any) -> None:
     """Hide the legends of all our maps; those of other volumes stay."""
     logic = _colorsLogic()
-    for node in _mapsIn(scene) if logic else ():
+    for node in mapsIn(scene) if logic else ():
         legend = logic.GetColorLegendDisplayNode(node)
         if legend is not None:
             legend.SetVisibility(False)
@@ -176,10 +181,6 @@ def _style(legend: Any, kind: str | None, title: str, classes: int) -> None:
         legend.SetSize(*LEGEND_SIZE)
 
 
-def _mapsIn(scene: Any) -> list[Any]:
-    return [node for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode", scene) if kindOf(node)]
-
-
 def _colorsLogic() -> Any:
     module = getattr(slicer.modules, "colors", None)
     logic = module.logic() if module else None
@@ -188,9 +189,13 @@ def _colorsLogic() -> Any:
 
 def _newMap(volumeNode: Any, title: str, kind: str, className: str) -> Any:
     pattern = _("{title} similarity ({volume})") if kind == "similarity" else _("{title} ({volume})")
-    node = volumeNode.GetScene().AddNewNodeByClass(className, pattern.format(title=title, volume=volumeNode.GetName()))
+    scene = volumeNode.GetScene()
+    node = scene.CreateNodeByClass(className)
+    node.UnRegister(None)
+    node.SetName(pattern.format(title=title, volume=volumeNode.GetName()))
     node.SetAttribute(KIND, kind)
     node.SetAttribute(TITLE, title)
+    node = scene.AddNode(node)  # who hears of it may ask what it is
     node.SetNodeReferenceID(VOLUME_ROLE, volumeNode.GetID())
     folder = _("CFSegmenter maps of {volume}").format(volume=volumeNode.GetName())
     subjectHierarchy.placeInFolder(node, volumeNode, folder)

@@ -16,6 +16,7 @@ from .frameRun import FrameRun
 from .models import ModelInfo
 from .presets import Presets
 from .runText import millilitersOf, progressText, resultText, volumesText
+from .scanSelector import ScanSelector
 from .session import RunOptions, SegmentResult, Session
 from .targetTree import TargetTree
 
@@ -40,6 +41,7 @@ class SegmentPanel:
         widget.setMRMLScene(session.scene)
         self.ui.progressBar.visible = False
         self.ui.statusLabel.visible = False
+        self._scans = ScanSelector(self.ui.inputVolumeSelector, session.scene)
         self._presets = Presets(qt.QSettings())
         self._tree = TargetTree(self.ui.targetTree, self.ui.targetSearchBox, session.vocabulary, self._onChecked)
         self._connect()
@@ -61,6 +63,7 @@ class SegmentPanel:
     def cleanup(self) -> None:
         """Let go of the parameter node and of the session."""
         self.setParameterNode(None)
+        self._scans.cleanup()
         self._session.removeListener(self._onSession)
 
     # What the user does
@@ -86,14 +89,16 @@ class SegmentPanel:
             self._task.cancel()
             return
         node = self._node
+        volume = node.inputVolume
 
         def done(results: Sequence[SegmentResult]) -> None:
             # Of the node that was shown at the start: by now the user may have left the module.
             if node.outputSegmentation is None:
                 node.outputSegmentation = results[-1].node
-            self._say(resultText(results), volumesText(millilitersOf(results)))
+            if node.inputVolume is volume:  # else it would be read as what was found in the one that is chosen now
+                self._say(resultText(results), volumesText(millilitersOf(results)))
 
-        asked = node.inputVolume, self._tree.checked(), node.outputSegmentation, self._options()
+        asked = volume, self._tree.checked(), node.outputSegmentation, self._options()
         ends = {
             "failed": self._ending(self._say),
             "cancelled": self._ending(lambda: self._say(_("Cancelled."))),
@@ -151,6 +156,7 @@ class SegmentPanel:
 
         def end(*arguments: Any) -> None:
             self._task, self._isCancelling = None, False
+            self._update()  # before there is something new to say, since it takes away what is of another volume
             step(*arguments)
             self._update()
 
@@ -202,8 +208,9 @@ class SegmentPanel:
 
     def _reasonNot(self) -> str:
         """Why Apply cannot be clicked, and what to do about it; "" where it can."""
-        if self._model() is None:
-            return self._session.searchText or _("No model is loaded yet; choose one under Models.")
+        reason = self._session.reasonWithout(self._node.model if self._node is not None else "")
+        if reason:
+            return reason
         if self._node is None or self._node.inputVolume is None:
             return _("No volume is chosen; load a scan and choose it above.")
         if self._node.inputVolume.GetImageData() is None:

@@ -164,6 +164,16 @@ class Session:
         inUse = next((m for m in self.models if store and storeOf(m.folder) == store), None)
         return next((m for m in self.models if m.folder == folder), inUse)
 
+    def reasonWithout(self, folder: str) -> str:
+        """Why there is no model in `folder`, and what to do about it; "" where there is one."""
+        if self.modelAt(folder) is not None:
+            return ""
+        if self.searchText:
+            return self.searchText
+        if not folder or not self.models:
+            return _("No model is loaded yet; choose one under Models.")
+        return _("The chosen model is not in {folder} any more; choose another one under Models.").format(folder=folder)
+
     def vocabularyOf(self, folder: str) -> Vocabulary:
         """The vocabulary, with the own structures of the model in `folder`."""
         model = self.modelAt(folder)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import vtk
-from PySide6.QtCore import Property, Signal
+from PySide6.QtCore import Property, QObject, Signal
 from PySide6.QtWidgets import QComboBox, QVBoxLayout, QWidget
 
 from Testing.Host.observers import Observers
@@ -22,6 +22,15 @@ def setting(type_, name: str, first):
             self._refresh()
 
     return Property(type_, read, write), write
+
+
+class qMRMLSortFilterProxyModel(QObject):
+    """What decides which nodes a selector, its parent, lists."""
+
+    hiddenNodeIDs, setHiddenNodeIDs = setting("QStringList", "hiddenNodeIDs", [])
+
+    def _refresh(self):
+        self.parent()._refresh()
 
 
 class qMRMLNodeComboBox(QWidget):
@@ -51,6 +60,7 @@ class qMRMLNodeComboBox(QWidget):
         super().__init__(parent)
         self._scene = None
         self._attributes = []
+        self._proxyModel = qMRMLSortFilterProxyModel(self)
         self._ids = []
         self._current = ""
         self._refreshing = False
@@ -113,6 +123,9 @@ class qMRMLNodeComboBox(QWidget):
     def nodeFromIndex(self, index):
         return self._scene.GetNodeByID(self._ids[index]) if 0 <= index < len(self._ids) else None
 
+    def sortFilterProxyModel(self):
+        return self._proxyModel
+
     def addAttribute(self, nodeType, name, value=None):
         """List nodes of this class only when they have the attribute (with this value)."""
         self._attributes.append((nodeType, name, value))
@@ -145,6 +158,8 @@ class qMRMLNodeComboBox(QWidget):
 
     def _isListed(self, node) -> bool:
         if node is None or (node.GetHideFromEditors() and not self.showHidden):
+            return False
+        if node.GetID() in self._proxyModel.hiddenNodeIDs:
             return False
         className = node.GetClassName()
         exact = className in self.nodeTypes

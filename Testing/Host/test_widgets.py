@@ -136,6 +136,18 @@ def test_the_node_selector_chooses_the_first_node_where_none_is_no_choice(scene)
     assert selector.currentNode() is model
 
 
+def test_the_node_selector_leaves_out_the_nodes_with_hidden_ids(scene):
+    first, second = (scene.AddNewNodeByClass("vtkMRMLModelNode") for _ in range(2))
+    selector = slicer.qMRMLNodeComboBox()
+    selector.nodeTypes = ["vtkMRMLModelNode"]
+    selector.setMRMLScene(scene)
+    selector.sortFilterProxyModel().hiddenNodeIDs = [first.GetID()]
+    assert selector.nodeCount() == 1 and selector.nodeFromIndex(0) is second
+    assert selector.sortFilterProxyModel().hiddenNodeIDs == (first.GetID(),)
+    selector.sortFilterProxyModel().hiddenNodeIDs = []
+    assert selector.nodeCount() == 2
+
+
 def test_a_node_selector_that_is_gone_observes_the_scene_no_more(scene):
     selector = slicer.qMRMLNodeComboBox()
     before = scene.HasObserver(scene.EndBatchProcessEvent)

@@ -310,6 +310,22 @@ def testAnswerIsNotLaidOverAnotherVolume(ready, link, sliceViews, volume, scene)
     assert len(listed(ready)) == 1
 
 
+def testVolumeRemovedMeanwhileIsSaid(ready, link, volume, scene):
+    click(ready.ui.showMapButton)
+    scene.RemoveNode(volume)
+    answerMap(link)
+    assert maps.mapsIn(scene) == []
+    assert ready.ui.statusLabel.text == "The volume was removed while it was being worked on."
+    assert "No volume" in ready.ui.reasonLabel.text
+    assert not ready.ui.cancelButton.visible
+
+
+def testModelThatIsGoneIsSaid(ready):
+    ready.node.model = "/home/me/deleted"
+    assert "not in /home/me/deleted any more" in ready.ui.reasonLabel.text
+    assert not ready.ui.showMapButton.enabled
+
+
 # The probe
 
 

@@ -4,6 +4,7 @@
 import numpy as np
 import qt
 import slicer
+from CFSegmenterUI import maps
 from CFSegmenterUI.presets import Presets
 from CFSegmenterUI.segmentPanel import SegmentPanel
 from CFSegmenterUI.session import RunOptions
@@ -13,6 +14,7 @@ from Testing.Host.proxies import unwrap
 from Testing.Widget.answeredWorker import openPanel
 from Testing.Widget.segmentPanelFixtures import (  # fixtures among them
     MANIFEST,
+    SHAPE,
     add,
     cine,
     click,
@@ -65,6 +67,16 @@ def testApplySaysThatModelsAreLookedForAndWhyNoneWereFound(panel, session, link,
     assert "No structure is checked" in panel.ui.estimateLabel.text
 
 
+def testApplySaysThatTheChosenModelIsGone(ready, parameterNode):
+    add(ready, "liver")
+    parameterNode.model = "/home/me/deleted"
+    assert not ready.ui.applyButton.enabled
+    said = "The chosen model is not in /home/me/deleted any more; choose another one under Models."
+    assert ready.ui.estimateLabel.text == said
+    parameterNode.model = ""
+    assert ready.ui.applyButton.enabled
+
+
 def testAnEstimateStandsThereBeforeApplyAndFollowsTheChoices(ready, parameterNode):
     add(ready, "liver")
     first = ready.ui.estimateLabel.text
@@ -72,6 +84,12 @@ def testAnEstimateStandsThereBeforeApplyAndFollowsTheChoices(ready, parameterNod
     large = slicer.util.addVolumeFromArray(np.zeros((200, 300, 300), np.uint8), name="large")
     ready.ui.inputVolumeSelector.setCurrentNode(large)
     assert ready.ui.estimateLabel.text != first
+
+
+def testTheEstimateSaysWhereTheWorkersMemoryIsTooLittle(ready, link):
+    link.machine = {"device": "cpu", "precision": "32-true", "memory_free": 100_000_000}
+    add(ready, "liver")
+    assert "100 MB are free: crop the volume" in ready.ui.estimateLabel.text
 
 
 def testApplyWaitsWhileAnotherPanelIsAtWork(ready, session, volume, link):
@@ -162,6 +180,21 @@ def testARememberedSetSaysWhatThisModelLacks(ready):
 def testLabelMapsAreNotOffered(ready, scene, volume):
     scene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "labels")
     assert ready.ui.inputVolumeSelector.nodeCount() == 1
+
+
+def testMapsAreNotOfferedAndAScanIsThoughItsIDWasThatOfAMap(ready, parameterNode, scene, volume, tmp_path):
+    selector = ready.ui.inputVolumeSelector
+    mapNode = maps.writeMap(volume, np.zeros(SHAPE, np.float32), "liver", "similarity")
+    assert selector.nodeCount() == 1 and selector.currentNode() is volume
+    assert slicer.util.saveScene(str(tmp_path / "scene.mrb"))
+    identity = mapNode.GetID()
+    scene.Clear(0)
+    slicer.util.loadScene(str(tmp_path / "scene.mrb"))
+    assert selector.nodeCount() == 1 and selector.nodeFromIndex(0).GetName() == "CT"
+    scene.Clear(0)
+    slicer.util.addVolumeFromArray(np.zeros((3, 3, 3), np.int16))
+    assert slicer.util.addVolumeFromArray(np.zeros((3, 3, 3), np.int16)).GetID() == identity
+    assert selector.nodeCount() == 2
 
 
 def testAllFramesIsOfferedForAFrameOfASequenceOnly(ready, cine, volume):

@@ -104,6 +104,36 @@ def testAllFramesAreSegmentedAndTheSegmentsFollowTheFrame(ready, link, cine, par
     assert [sequence.GetNthIndexValue(i) for i in range(sequence.GetNumberOfDataNodes())] == ["0", "1"]
 
 
+def testOfASequenceOnlyTheFrameThatIsShownIsSegmentedUnlessAllAreAsked(ready, link, cine, parameterNode):
+    ready.ui.inputVolumeSelector.setCurrentNode(cine)
+    add(ready, "heart")
+    for shown in (1, 0):
+        browser = slicer.modules.sequences.logic().GetFirstBrowserNodeForProxyNode(cine)
+        browser.SetSelectedItemNumber(shown)
+        slicer.modules.sequences.logic().UpdateProxyNodesFromSequences(browser)
+        run(ready, link, {"heart": 3})
+        assert link.lastOf("encode").arrays["image"].max() == shown
+    assert link.verbs == ["encode", "segment"] * 2
+    assert browser.GetSequenceNode(parameterNode.outputSegmentation) is None
+
+
+def testARunOverFramesEndsWhenItsSegmentationIsDeleted(ready, link, cine, scene):
+    ready.ui.inputVolumeSelector.setCurrentNode(cine)
+    ready.ui.allFramesCheckBox.click()
+    add(ready, "heart")
+    click(ready.ui.applyButton)
+    encode(link)
+    link.lastOf("segment").answer(*maskFrame({"heart": 9}))
+    scene.RemoveNode(scene.GetFirstNodeByClass("vtkMRMLSegmentationNode"))
+    encode(link)
+    link.lastOf("segment").answer(*maskFrame({"heart": 4}))
+    assert ready.ui.statusLabel.text == "The segmentation was removed while it was being worked on."
+    assert scene.GetFirstNodeByClass("vtkMRMLSegmentationNode") is None
+    browser = slicer.modules.sequences.logic().GetFirstBrowserNodeForProxyNode(cine)
+    assert browser.GetSelectedItemNumber() == 1
+    assert len(slicer.util.getNodesByClass("vtkMRMLSequenceNode", scene)) == 1, "the volume's"
+
+
 def testARunOverFramesOutlivesTheSceneThatIsClosedUnderIt(ready, link, cine, scene):
     ready.ui.inputVolumeSelector.setCurrentNode(cine)
     ready.ui.allFramesCheckBox.click()
@@ -125,6 +155,39 @@ def testAFailureIsSaidAndTheButtonComesBack(ready, link):
     link.lastOf("encode").refuse("There is too little memory for this volume; crop it.")
     assert ready.ui.statusLabel.text == "There is too little memory for this volume; crop it."
     assert ready.ui.applyButton.text == "Apply" and ready.ui.applyButton.enabled
+
+
+def testAVolumeRemovedDuringTheRunIsSaidAndNothingIsWritten(ready, link, scene, volume):
+    add(ready, "liver")
+    click(ready.ui.applyButton)
+    encode(link)
+    scene.RemoveNode(volume)
+    link.lastOf("segment").answer(*maskFrame({"liver": 3}))
+    assert ready.ui.statusLabel.text == "The volume was removed while it was being worked on."
+    assert "No volume" in ready.ui.estimateLabel.text
+    assert scene.GetFirstNodeByClass("vtkMRMLSegmentationNode") is None
+
+
+def testASegmentationDeletedDuringTheRunIsSaidAndTheNextRunMakesANewOne(ready, link, scene, parameterNode):
+    add(ready, "liver")
+    run(ready, link, {"liver": 3})
+    click(ready.ui.applyButton)
+    scene.RemoveNode(parameterNode.outputSegmentation)
+    link.lastOf("segment").answer(*maskFrame({"liver": 3}))
+    assert ready.ui.statusLabel.text == "The segmentation was removed while it was being worked on."
+    assert scene.GetFirstNodeByClass("vtkMRMLSegmentationNode") is None
+    run(ready, link, {"liver": 3})
+    assert parameterNode.outputSegmentation.GetSegmentation().GetNumberOfSegments() == 1
+
+
+def testTheResultOfARunIsNotShownForAnotherVolumeChosenMeanwhile(ready, link, parameterNode):
+    add(ready, "liver")
+    click(ready.ui.applyButton)
+    encode(link)
+    ready.ui.inputVolumeSelector.setCurrentNode(slicer.util.addVolumeFromArray(np.zeros((3, 3, 3), np.int16)))
+    link.lastOf("segment").answer(*maskFrame({"liver": 3}))
+    assert not ready.ui.statusLabel.visible
+    assert parameterNode.outputSegmentation.GetName() == "CT segmentation"
 
 
 def testARunThatEndsAfterTheUserLeftStillWritesItsOutput(ready, link, parameterNode):
