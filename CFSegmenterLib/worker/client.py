@@ -5,6 +5,7 @@ Slicer speaks the same frames through a QProcess; this client is for scripts and
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import subprocess
 import sys
@@ -83,7 +84,8 @@ class WorkerClient:
     def close(self, seconds: float = 5.0) -> int:
         """Let go of the worker, which ends it; returns its exit status."""
         if self._process.stdin and not self._process.stdin.closed:
-            self._process.stdin.close()
+            with contextlib.suppress(OSError):  # it has ended by itself, before it took all that was sent
+                self._process.stdin.close()
         try:
             return self._process.wait(seconds)
         except subprocess.TimeoutExpired:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -86,6 +87,12 @@ def test_encoding_again_under_the_same_key_takes_no_second_pass(an_encoded, a_mo
     assert told == []
 
 
+def test_a_model_folder_that_is_gone_is_named(a_worker, a_small_volume, tmp_path):
+    request = {"key": "gone", "model": str(tmp_path / "deleted"), "affine": a_small_volume.affine.tolist()}
+    with pytest.raises(UserError, match="deleted is not a model folder"):
+        a_worker.ask("encode", request, {"image": a_small_volume.array})
+
+
 def test_a_bad_volume_is_answered_with_its_sentence(a_worker, a_model_folder):
     flat = np.zeros((8, 8, 1), np.int16)
     request = {"key": "flat", "model": str(a_model_folder), "affine": np.eye(4).tolist()}
@@ -129,6 +136,42 @@ def test_a_killed_worker_is_noticed_and_said_in_one_sentence():
         os.kill(worker.pid, signal.SIGKILL)
         with pytest.raises(UserError, match="start it again"):
             worker.ask("hello", {"protocol": PROTOCOL})
+
+
+def test_shutdown_is_answered_and_ends_it():
+    with WorkerClient() as worker:
+        process = psutil.Process(worker.pid)
+        assert worker.ask("shutdown").message["event"] == "answer"
+        psutil.wait_procs([process], timeout=20)
+        with pytest.raises(UserError, match="start it again"):
+            worker.ask("hello", {"protocol": PROTOCOL})
+
+
+def test_progress_says_what_is_done_and_how_many_seconds_are_left():
+    code = (
+        "import time\nfrom CFSegmenterLib.worker import server\n"
+        "def work(session, frame, progress):\n"
+        "    for done in range(5):\n"
+        "        progress(done, 4, f'window {done} of 4')\n"
+        "        time.sleep(0.2)\n"
+        "    progress(0, 2, 'deciding')\n"
+        "    return {}, {}\n"
+        "server.VERBS['work'] = work\n"
+        "server.run('cpu')\n"
+    )
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        process.stdin.write(b'{"id": 1, "verb": "work"}\n')
+        process.stdin.flush()
+        *told, answer = [json.loads(process.stdout.readline()) for _ in range(7)]
+        process.stdin.close()
+    assert answer == {"id": 1, "event": "answer"}
+    assert {(event["id"], event["event"]) for event in told} == {(1, "progress")}
+    assert [(event["done"], event["total"]) for event in told] == [*((done, 4) for done in range(5)), (0, 2)]
+    left = [event.pop("seconds_left") for event in told]
+    assert left[0] is None and left[1] >= 0.6 and left[4] == 0
+    assert left[5] is None, "of another phase nothing is known yet"
+    assert told[1]["what"] == "window 1 of 4"
 
 
 def test_it_never_outlives_its_parent(tmp_path):
