@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import types
 
 import numpy as np
 import psutil
@@ -13,12 +14,33 @@ from CFSegmenterUI import maps, segmentations
 
 from CFSegmenterLib.errors import UserError
 from CFSegmenterLib.structures import Vocabulary
+from Testing.Extension.parameters import fields
 from Testing.Extension.sources import MODULE
 from Testing.Host.modules import ScriptedModule
 
 MODEL, SCAN = MODULE / "Resources" / "SelfTest" / "model", MODULE / "Resources" / "SelfTest" / "scan.nrrd"
 ORGANS = {"liver", "right kidney", "left kidney", "spleen"}
 PATIENCE = 120
+CHOICES = {
+    "targets": ["liver", "spleen"],
+    "allFrames": True,
+    "model": "/models/own",
+    "device": "cpu",
+    "protocol": "abdomen CT",
+    "mapStructure": "liver",
+    "mapOpacity": 0.8,
+    "threshold": -0.25,
+    "showLegend": False,
+    "exampleSegment": "CFSegmenter_liver",
+    "caseFolder": "/cases",
+    "storeFolder": "/versions",
+    "unlabelledFolder": "/old",
+    "updateBudget": "2h",
+    "updateLearningRate": "0.001",
+    "updatePseudoLabels": True,
+    "updateSimilarityWeights": True,
+}
+"""What a user may choose besides nodes: a value of every field that is not its first."""
 
 
 @pytest.fixture
@@ -74,6 +96,52 @@ def testLeavingRemovesTheObserversAndComingBackShowsTheChoices(module, scan):
     module.enter()
     assert widget.segmentPanel.ui.deviceComboBox.currentText == "cpu"
     assert widget.segmentPanel.ui.inputVolumeSelector.currentNode() is scan
+
+
+def testStartOfSlicerOffersTheSampleAndLoadsNothingElse(module, monkeypatch):
+    offered = []
+    logic = types.SimpleNamespace(registerCustomSampleDataSource=lambda **source: offered.append(source["sampleName"]))
+    monkeypatch.setitem(sys.modules, "SampleData", types.SimpleNamespace(SampleDataLogic=logic))
+    slicer.app.moduleManager().events.startupCompleted.emit()
+    assert set(offered) == {"CFSegmenterPhantom"}
+
+
+def testEveryChoiceSurvivesSavingAndLoadingOfTheScene(module, scene, scan, tmp_path):
+    segmentation = segmentations.newSegmentation(scene, scan)
+    mask = {"liver": np.ones(scan.GetImageData().GetDimensions(), bool)}
+    segmentations.writeSegments(segmentation, scan, mask, segmentations.Provenance("", "", ""), Vocabulary.load())
+    chosen = {
+        "inputVolume": scan,
+        "shownMap": maps.writeMap(scan, np.zeros(mask["liver"].shape, np.float32), "liver", "similarity"),
+        "probePoint": scene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", "probe"),
+        **dict.fromkeys(("outputSegmentation", "exampleSegmentation", "caseSegmentation"), segmentation),
+    }
+    node = module.widget().logic.getParameterNode()
+    assert {*chosen, *CHOICES} == set(fields()), "a new field needs a value here"
+    for name, value in {**chosen, **CHOICES}.items():
+        assert getattr(node, name) != value, f"{name} would be so in any new scene"
+        setattr(node, name, value)
+    names = {name: each.GetName() for name, each in chosen.items()}
+    assert slicer.util.saveScene(str(tmp_path / "scene.mrb"))
+    scene.Clear(0)
+    slicer.util.loadScene(str(tmp_path / "scene.mrb"))
+    node = module.widget().logic.getParameterNode()
+    assert {name: getattr(node, name) for name in CHOICES} == CHOICES
+    assert {name: getattr(node, name).GetName() for name in chosen} == names
+
+
+def testApplicationsEndEndsTheWorkerAndNobodyListensAnyMore(module, scene, process):
+    widget = module.widget()
+    module.enter()
+    process(lambda: widget.logic.session.models, PATIENCE)
+    workers = psutil.Process().children(recursive=True)
+    assert workers
+    module.unload()
+    psutil.wait_procs(workers, timeout=PATIENCE)
+    assert not any(worker.is_running() for worker in workers)
+    listeners = (widget, widget.segmentPanel._scans, widget.inspectPanel, widget.inspectPanel._point)
+    assert not any(each.Observations for each in listeners)
+    assert not observersOf(widget.logic.getParameterNode().parameterNode)
 
 
 def testClosingTheSceneEndsTheWorkerAndThePanelGoesOn(module, scene, process):

@@ -285,6 +285,15 @@ def test_the_command_of_the_settings_is_split_as_a_shell_does(application):
         WorkerLink().ask("models")
 
 
+def test_the_worker_runs_in_the_python_of_slicer_where_there_is_one(application, monkeypatch, tmp_path):
+    assert workerCommand.slicerPython() == sys.executable
+    program = tmp_path / "bin" / "PythonSlicer"
+    program.parent.mkdir()
+    program.touch(0o755)
+    monkeypatch.setattr(slicer.app, "slicerHome", str(tmp_path))
+    assert workerCommand.workerCommand()[0] == str(program)
+
+
 def test_a_command_of_the_users_is_spared_the_paths_of_slicer(application, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", "/opt/Slicer/lib")
     first, second = workerCommand.workerEnvironment()["PYTHONPATH"].split(os.pathsep)
