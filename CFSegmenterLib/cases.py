@@ -121,6 +121,7 @@ class _CaseFile(BaseModel):
     annotated: list[str] | None = None
     own_structures: OwnStructures = ()
     licence: str = Field(default="not stated")
+    salt: str | None = None
     training: list[_CaseEntry] = Field(default_factory=list)
     validation: list[_CaseEntry] = Field(default_factory=list)
     test: list[_CaseEntry] = Field(default_factory=list)
@@ -158,7 +159,8 @@ class CaseList:
 def read_case_lists(paths: Iterable[str | Path], vocabulary: Vocabulary | None = None) -> tuple[CaseList, ...]:
     """Read case lists; paths in them are relative to their own folder.
 
-    Structures that the vocabulary knows get its preferred name; any other keeps its own, in lower case.
+    Structures that the vocabulary knows get its preferred name; any other keeps its own, in lower case. Case folders
+    name their sources by themselves, so two folders may have one name; their cases are one source then.
 
     Returns:
         One CaseList a source, in the order of arrival.
@@ -166,25 +168,23 @@ def read_case_lists(paths: Iterable[str | Path], vocabulary: Vocabulary | None =
     Raises:
         UserError: a file cannot be read or is not of the format, says neither for itself nor for a case what source,
             modality or labels it has, says something of a structure that has no label value, names files that do
-            not exist, or puts one subject into two splits.
+            not exist, or puts one subject into two splits; two files speak of one source and are no case folders, or
+            copies of one.
     """
     vocabulary = vocabulary or Vocabulary.load()
     cases: dict[str, list[Case]] = {}
-    licences: dict[str, str] = {}
-    homes: dict[str, Path] = {}
-    for path in map(Path, paths):
-        licence, read = _read(path, vocabulary)
+    homes: dict[str, dict[Path, _CaseFile]] = {}
+    for path in dict.fromkeys(map(Path, paths)):
+        parsed = _parse(path)
+        read = _read(path, parsed, vocabulary)
         for source in dict.fromkeys(case.source for case in read):
-            if homes.setdefault(source, path) != path:
-                raise UserError(
-                    f"The source '{source}' stands in {homes[source]} and in {path}; "
-                    "give each source a name of its own, or list it in one file."
-                )
-            licences[source] = licence
-            cases[source] = [case for case in read if case.source == source]
+            home = homes.setdefault(source, {})
+            _check_home(source, home, path, parsed)
+            home[path] = parsed
+            cases.setdefault(source, []).extend(case for case in read if case.source == source)
     if not cases:
         raise UserError("There is no case to work on; name a case list that holds at least one.")
-    return tuple(_grouped(homes[source], source, licences[source], group) for source, group in cases.items())
+    return tuple(_grouped(homes[source], source, group) for source, group in cases.items())
 
 
 def structures_of(lists: Sequence[CaseList]) -> tuple[str, ...]:
@@ -192,15 +192,26 @@ def structures_of(lists: Sequence[CaseList]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for each in lists for name in each.structures))
 
 
-def _read(path: Path, vocabulary: Vocabulary) -> tuple[str, list[Case]]:
-    parsed = _parse(path)
+def _check_home(source: str, home: Mapping[Path, _CaseFile], path: Path, parsed: _CaseFile) -> None:
+    """Check that a further file may speak of a source: every case folder has a salt, and its copies have the same."""
+    for other, said in home.items():
+        if said.salt is None or parsed.salt is None:
+            raise UserError(
+                f"The source '{source}' stands in {other} and in {path}; give each source a name of its own, or list "
+                "it in one file."
+            )
+        if said.salt == parsed.salt:
+            raise UserError(f"{path} is a copy of {other}, or the other way round; name one of the two.")
+
+
+def _read(path: Path, parsed: _CaseFile, vocabulary: Vocabulary) -> list[Case]:
     cases = [
         _case(path, parsed, entry, split, vocabulary) for split in SPLITS for entry in getattr(parsed, split)
     ]
     _own(path, parsed.own_structures, [name for case in cases for name in case.values.values()], vocabulary)
     for source in {case.source for case in cases}:
         _check_splits(path, [case for case in cases if case.source == source])
-    return parsed.licence, cases
+    return cases
 
 
 def _parse(path: Path) -> _CaseFile:
@@ -277,14 +288,15 @@ def _names(names: Iterable[str], vocabulary: Vocabulary) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found.name if found else " ".join(name.lower().split()) for found, name in known))
 
 
-def _grouped(path: Path, source: str, licence: str, cases: Sequence[Case]) -> CaseList:
+def _grouped(home: Mapping[Path, _CaseFile], source: str, cases: Sequence[Case]) -> CaseList:
     modalities = dict.fromkeys(case.modality for case in cases)
     if len(modalities) > 1:
         raise UserError(
-            f"{path}: the source '{source}' has images of {', '.join(modalities)}; "
+            f"{' and '.join(map(str, home))}: the source '{source}' has images of {', '.join(modalities)}; "
             "make it a source for each modality."
         )
     structures = tuple(dict.fromkeys(name for case in cases for name in case.values.values()))
+    licence = " and ".join(dict.fromkeys(file.licence for file in home.values()))
     return CaseList(source, cases[0].modality, licence, structures, tuple(cases))
 
 

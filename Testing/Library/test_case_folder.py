@@ -482,3 +482,34 @@ def test_what_is_not_valid_of_a_new_structure_is_refused_and_no_case_is_added(a_
     with pytest.raises(UserError, match="color must be"):
         add(a_folder, **WITH_CYST, own_structures=[{**CYST, "color": "red"}])
     assert a_folder.cases == ()
+
+
+# --- several folders ---
+
+
+def test_cases_of_two_folders_that_call_their_source_alike_are_one_source(tmp_path):
+    first, second = (CaseFolder.open(tmp_path / name) for name in ("mine", "yours"))
+    for seed in range(4):
+        add(first, volume=a_volume(seed=seed))
+    add(second, values={1: "liver", 2: "pancreas"}, annotated=["pancreas"], split="validation")
+    (found,) = read_case_lists([first.list_file, second.list_file, first.list_file])
+    assert (found.source, found.modality) == ("ct cases", "ct")
+    assert found.structures == ("liver", "spleen", "pancreas")
+    assert [case.image.parts[-3] for case in found.of("training")] == ["mine"] * 3
+    assert [case.image.parts[-3] for case in found.of("validation")] == ["mine", "yours"]
+    assert found.licence == "not stated"
+
+
+def test_two_folders_that_call_different_kinds_of_scan_alike_are_told_apart_in_a_sentence(tmp_path):
+    first, second = (CaseFolder.open(tmp_path / name) for name in ("mine", "yours"))
+    add(first, source="scans")
+    add(second, source="scans", volume=a_volume(modality="mr-t1"))
+    with pytest.raises(UserError, match=r"mine.* and .*yours.*'scans' has images of ct, mr-t1; make it a source for"):
+        read_case_lists([first.list_file, second.list_file])
+
+
+def test_a_folder_is_not_taken_for_another_one_than_its_copy(a_folder, tmp_path):
+    add(a_folder)
+    copy = shutil.copytree(a_folder.folder, tmp_path / "copy")
+    with pytest.raises(UserError, match=r"copy.* is a copy of .*cases.*; name one of the two"):
+        read_case_lists([a_folder.list_file, copy / "dataset.json"])
