@@ -96,6 +96,14 @@ def estimateRun(
     return Estimate(seconds, workerBytes, sceneBytes, enough, _line(seconds, needed, free, enough))
 
 
+def machineFor(machine: Mapping[str, Any] | None, device: str) -> Mapping[str, Any] | None:
+    """What the worker said of itself, as it is with the device that was asked for: "auto" leaves it to the worker."""
+    if machine is None or device in ("auto", machine.get("device")):
+        return machine
+    # How precisely it would compute there it has not said: the slower way is the careful guess.
+    return {**machine, "device": device, "precision": "32-true"}
+
+
 def measuredSpeed(
     shape: Sequence[int],
     spacing: Sequence[float],

@@ -11,7 +11,7 @@ import vtk
 from slicer.i18n import tr as _
 
 from . import compat, subjectHierarchy, volumes
-from .estimate import estimateRun
+from .estimate import estimateRun, machineFor
 from .frameRun import FrameRun
 from .models import ModelInfo
 from .presets import Presets
@@ -229,7 +229,7 @@ class SegmentPanel:
             model.protocolFor(options.protocol or "", (subjectHierarchy.modalityOf(volume) or "").lower()),
             model.features,
             len(self._tree.checked()),
-            self._session.link.machine,
+            machineFor(self._session.link.machine, options.device),
             self._session.lastSpeed(options.device),
             affine=volumes.ijkToRas(volume),
             isEncoded=self._session.isEncoded(volume, options),

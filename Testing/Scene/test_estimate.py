@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from CFSegmenterUI.estimate import estimateRun, measuredSpeed, windowCount
+from CFSegmenterUI.estimate import estimateRun, machineFor, measuredSpeed, windowCount
 
 PROTOCOL = {"spacing": (2.0, 2.0, 2.0), "patch": (48, 48, 48)}
 CPU = {"device": "cpu", "precision": "32-true", "memory_free": 8_000_000_000}
@@ -34,6 +34,13 @@ def test_a_measured_speed_replaces_the_guess():
 def test_a_graphics_card_is_expected_to_be_faster():
     assert estimate(machine={**CPU, "device": "cuda"}).seconds < estimate().seconds / 5
     assert estimate(machine=None).seconds == estimate().seconds  # before the worker has said what it has
+
+
+def test_the_processor_that_was_asked_for_counts_and_not_the_graphics_card_beside_it():
+    both = {**CPU, "device": "cuda", "precision": "bf16-mixed"}
+    assert estimate(machine=machineFor(both, "cpu")).seconds == estimate().seconds
+    assert machineFor(both, "auto") == machineFor(both, "cuda") == both
+    assert machineFor(None, "cpu") is None
 
 
 def test_memory_grows_with_the_model_s_grid_and_with_the_volume():

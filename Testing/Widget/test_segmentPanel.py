@@ -92,6 +92,17 @@ def testTheEstimateSaysWhereTheWorkersMemoryIsTooLittle(ready, link):
     assert "100 MB are free: crop the volume" in ready.ui.estimateLabel.text
 
 
+def testTheEstimateIsOfTheDeviceThatIsChosen(ready, link, parameterNode):
+    link.machine = {"device": "cuda", "precision": "32-true", "memory_free": 8_000_000_000}
+    slicer.util.updateVolumeFromArray(parameterNode.inputVolume, np.zeros((60, 60, 60), np.int16))
+    add(ready, "liver")
+    onCard = ready.ui.estimateLabel.text
+    parameterNode.device = "cpu"
+    assert ready.ui.estimateLabel.text != onCard
+    parameterNode.device = "cuda"
+    assert ready.ui.estimateLabel.text == onCard
+
+
 def testApplyWaitsWhileAnotherPanelIsAtWork(ready, session, volume, link):
     add(ready, "liver")
     task = session.margin(volume, RunOptions("/models/general"))
