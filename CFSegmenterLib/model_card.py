@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .intensity import WindowRule
+from .own_structures import code_text
 
 if TYPE_CHECKING:
     from .model import Manifest
@@ -54,6 +55,10 @@ def _structures(manifest: Manifest) -> Iterator[str]:
     yield ""
     yield f"{', '.join(manifest.structures)}."
     yield ""
+    coded = [f"{each.name} ({code_text(each)})" for each in manifest.own_structures if each.type is not None]
+    if coded:
+        yield f"Not in the vocabulary, and coded by who taught them: {_cell(', '.join(coded))}."
+        yield ""
     count = len(manifest.prototypes)
     if not text:
         yield (

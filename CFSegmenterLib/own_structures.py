@@ -77,8 +77,8 @@ def agreed(said: Iterable[Structure]) -> tuple[tuple[Structure, ...], tuple[str,
             first = replace(structure, color=first.color, region=first.region)
         elif structure.type is not None and not _same_code(first, structure):
             passed_over[
-                f"{first.name} keeps the code that it was given first, {_code(first)}, and {_code(structure)} is "
-                "passed over; what is something else needs another name"
+                f"{first.name} keeps the code that it was given first, {code_text(first)}, and {code_text(structure)} "
+                "is passed over; what is something else needs another name"
             ] = None
             continue
         found[structure.name] = replace(first, region=first.region or structure.region)
@@ -90,11 +90,12 @@ def color_of_name(name: str) -> tuple[int, int, int]:
     return tuple(round(255 * part) for part in colorsys.hsv_to_rgb(zlib.crc32(name.encode()) / 2**32, 0.6, 0.9))
 
 
+def code_text(structure: Structure) -> str:
+    """The codes of a structure as people read them, without their category; "" where it has none."""
+    codes = [getattr(structure, name) for name in CODES[1:]]
+    return " + ".join(f"{code.scheme} {code.value} {code.meaning}" for code in codes if code is not None)
+
+
 def _same_code(first: Structure, second: Structure) -> bool:
     pairs = ((getattr(first, name), getattr(second, name)) for name in CODES)
     return all(a is b if a is None else a.same_as(b) for a, b in pairs)
-
-
-def _code(structure: Structure) -> str:
-    codes = [getattr(structure, name) for name in CODES[1:]]
-    return " + ".join(f"{code.scheme} {code.value} {code.meaning}" for code in codes if code is not None)

@@ -70,7 +70,10 @@ def writeMap(
 
 def classColors(scene: Any, names: Sequence[str], vocabulary: Vocabulary) -> Any:
     """A color node in which the value i has the color of the structure `names[i]`, and the first one is not seen."""
-    told = hashlib.sha256("\n".join(names).encode()).hexdigest()[:16]
+    known = [vocabulary.get(name) for name in names]
+    colors = [[part / 255 for part in each.color] if each else [0.5, 0.5, 0.5] for each in known]
+    # Two models may give one name different colors.
+    told = hashlib.sha256("\n".join(f"{name} {color}" for name, color in zip(names, colors)).encode()).hexdigest()[:16]
     for node in slicer.util.getNodesByClass("vtkMRMLColorTableNode", scene):
         if node.GetAttribute(CLASSES) == told:
             return node
@@ -78,9 +81,7 @@ def classColors(scene: Any, names: Sequence[str], vocabulary: Vocabulary) -> Any
     node.SetAttribute(CLASSES, told)
     node.SetTypeToUser()
     node.SetNumberOfColors(len(names))
-    for value, name in enumerate(names):
-        known = vocabulary.get(name)
-        color = [part / 255 for part in known.color] if known else [0.5, 0.5, 0.5]
+    for value, (name, color) in enumerate(zip(names, colors)):
         node.SetColor(value, name, *color, 1.0 if value else 0.0)
     return node
 

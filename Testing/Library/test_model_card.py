@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from CFSegmenterLib.model_card import write_card
+from CFSegmenterLib.own_structures import own_structure
 
 
 @pytest.fixture
@@ -39,6 +40,14 @@ def test_the_card_says_what_the_model_is_made_of(manifest):
     ):
         assert said in card, said
     assert "phantom_small" not in write_card(manifest.model_copy(update={"sources": ()}))
+
+
+def test_codes_are_said_of_structures_that_no_vocabulary_knows(manifest):
+    code = {"category": ["1", "SCT", "Body"], "type": ["2", "SCT", "Oddness"], "modifier": ["7771000", "SCT", "Left"]}
+    own = tuple(map(own_structure, ({"name": "odd thing", **code}, {"name": "a lump"})))
+    card = write_card(manifest.model_copy(update={"own_structures": own}))
+    assert "coded by who taught them: odd thing (SCT 2 Oddness + SCT 7771000 Left)." in card
+    assert "coded by" not in write_card(manifest)
 
 
 def test_scores_stand_in_tables_per_source_and_per_structure(manifest):

@@ -11,6 +11,7 @@ from CFSegmenterUI import maps, provenance
 from CFSegmenterUI.provenance import Provenance
 from CFSegmenterUI.volumes import ijkToRas
 
+from CFSegmenterLib.own_structures import own_structure
 from CFSegmenterLib.structures import Vocabulary
 from Testing.Scene.scans import GEOMETRIES, SHAPE, TRANSFORMS, addTransform, addVolume, put
 
@@ -118,6 +119,15 @@ def test_below_the_threshold_nothing_is_drawn(scene):
     assert not drawn(node)[..., 3].any()
     maps.showThreshold(node, None)
     assert (drawn(node)[..., 3] == 255).all()
+
+
+def test_two_models_may_give_a_structure_of_their_own_different_colors(scene):
+    names = ["background", "a lump"]
+    for color in ([255, 0, 0], [0, 0, 255]):
+        vocabulary = Vocabulary.load().knowing([own_structure({"name": "a lump", "color": color})])
+        given = [0.0] * 4
+        assert maps.classColors(scene, names, vocabulary).GetColor(1, given)
+        np.testing.assert_allclose(given[:3], np.array(color) / 255, atol=0.01)
 
 
 def test_the_best_class_has_the_structure_s_color_and_background_is_not_seen(scene):
