@@ -151,7 +151,7 @@ def report(folder: Path, measured: Sequence[dict[str, Any]]) -> None:
 def main(
     data: Annotated[Path, typer.Option(help="Folder that holds msd_hippocampus/dataset.json.")],
     out: Annotated[Path, typer.Option(help="Where trainings and results go.")] = Path("runs/incomplete"),
-    iterations: int = 800,
+    iterations: int = 1600,
     threads: int = 1,
     results: Annotated[Path, typer.Option(help="Folder for the table and what it was made of.")] = RESULTS,
     seed: Annotated[list[int], typer.Option(help="One pair of trainings for each.")] = [1],  # noqa: B006 - typer reads it

@@ -18,6 +18,7 @@ from filelock import FileLock
 
 from CFSegmenterLib.checkpoint import read_record
 from CFSegmenterLib.errors import Cancelled
+from CFSegmenterLib.model import load_model
 from CFSegmenterLib.planning import plan_training
 from CFSegmenterLib.settings import SourceSettings
 from CFSegmenterLib.structures import Vocabulary
@@ -30,6 +31,7 @@ from Testing.Benchmarks.accuracy.methods.ablations import OtherWidth
 from Testing.Benchmarks.accuracy.results import path_of
 from Testing.Benchmarks.accuracy.scenarios import AT_ONCE, class_hippocampus, hippocampus_half
 from Testing.Benchmarks.accuracy.scenarios import INCREMENTAL as TAUGHT
+from Testing.Benchmarks.accuracy.scoring import score
 from Testing.Benchmarks.accuracy.sizes import SIZES, some_of
 from Testing.Benchmarks.accuracy.sources import merged, read_source, restricted, split_subjects, without_annotation
 from Testing.Benchmarks.accuracy.texts import STRUCTURES, text_embeddings
@@ -65,6 +67,16 @@ def test_an_incremental_cell_runs_from_scans_to_a_dice_matrix(data, tmp_path):
     assert {row["structure"]: len(row["dice"]) for row in update["scores"]} == {OLD: 2, NEW: 2}
     assert said["environment"]["commit"]
     assert update["settings"]["loss"] == a_tiny_size().updating("class-hippocampus", (), 0).loss.model_dump()
+
+
+def test_a_kind_of_scan_that_was_not_taught_yet_has_no_score_and_cases_keep_their_numbers(data, tmp_path):
+    run(data, tmp_path, Cell("class-hippocampus", "naive", 0))
+    model = load_model(next((tmp_path / "out").rglob("first-0/last")))
+    known = read_source(data, "msd_hippocampus").of("validation")
+    other = [replace(case, modality="ct", source="other") for case in known]
+    rows = score(model, [*other[:1], *known])
+    assert {row["source"] for row in rows} == {"msd_hippocampus"}
+    assert all(row["case"] == list(range(1, 1 + len(known))) for row in rows)
 
 
 def test_results_name_no_case(data, tmp_path):

@@ -11,6 +11,7 @@ from CFSegmenterLib.cases import Case
 from CFSegmenterLib.evaluation import evaluate_cases
 from CFSegmenterLib.model import Model
 from CFSegmenterLib.progress import Progress, silent
+from CFSegmenterLib.protocols import matches
 from CFSegmenterLib.segmenter import Segmenter
 
 from .scenarios import Task
@@ -24,13 +25,16 @@ def score(model: Model, cases: Sequence[Case], progress: Progress = silent) -> l
     Returns:
         A row for each structure and source: `case`, the number of every case in which it is annotated, and its `dice`
         there, None where neither labels nor answer show it. Every method is asked the same cases, so that they can be
-        compared in pairs.
+        compared in pairs. A kind of scan that the model was not taught yet has no rows.
     """
+    modalities = {protocol.modality for protocol in model.manifest.protocols}
+    numbers = [n for n, case in enumerate(cases) if any(matches(known, case.modality) for known in modalities)]
+    asked = [cases[n] for n in numbers]
     rows: dict[Task, dict[str, Any]] = {}
-    for each in evaluate_cases(Segmenter(model), cases, distances=False, progress=progress):
+    for each in evaluate_cases(Segmenter(model), asked, distances=False, progress=progress):
         said = {"structure": each.structure, "source": each.source, "modality": each.modality}
         row = rows.setdefault((each.structure, each.source), {**said, "case": [], "dice": []})
-        row["case"].append(each.case)
+        row["case"].append(numbers[each.case])
         row["dice"].append(None if each.dice is None else round(each.dice, 4))
     return list(rows.values())
 
