@@ -394,6 +394,7 @@ class Trainer:
             temperature=plan.settings.loss.temperature,
             protocols=plan.all_protocols,
             one_piece=self._one_piece,
+            own_structures=plan.own_structures,
             sources=merged_sources(plan.initial.manifest.sources if plan.teaches else (), plan.lists),
             training={
                 "command": self.command,

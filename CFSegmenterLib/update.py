@@ -250,8 +250,7 @@ def _write(part: Path, number: str, name: str, trainer: Trainer, report: dict[st
     made = trainer.model()
     settings = trainer.plan.settings.model_dump(mode="json")
     record = {"name": name, **{key: report[key] for key in kept}, "settings": settings}
-    own = trainer.plan.own_structures
-    manifest = made.manifest.model_copy(update={"version": number, "update": record, "own_structures": own})
+    manifest = made.manifest.model_copy(update={"version": number, "update": record})
     save_model(Model(made.network, made.bank, manifest), part, write_card(manifest))
     (part / REPORT).parent.mkdir()
     (part / REPORT).write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

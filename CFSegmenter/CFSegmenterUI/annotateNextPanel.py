@@ -7,6 +7,7 @@ from typing import Any
 
 import qt
 import slicer
+import vtk
 from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
@@ -32,6 +33,7 @@ class AnnotateNextPanel(VTKObservationMixin):
         self._session = teaching.session
         self._scene = self._session.scene
         self._node: Any = None
+        self._model = ""
         self._run: Any = None
         self._asked: tuple[str, str] | None = None
         self._margins: dict[str, float] = {}
@@ -55,7 +57,11 @@ class AnnotateNextPanel(VTKObservationMixin):
 
     def setParameterNode(self, node: Any) -> None:
         """Take model and device from `node`; None lets go of it."""
+        if self._node is not None:
+            self.removeObserver(self._node, vtk.vtkCommand.ModifiedEvent, self._onNodeModified)
         self._node = node
+        if node is not None:
+            self.addObserver(node, vtk.vtkCommand.ModifiedEvent, self._onNodeModified)
         self._update()
 
     def cleanup(self) -> None:
@@ -125,6 +131,11 @@ class AnnotateNextPanel(VTKObservationMixin):
         if topic in ("models", "busy", "cases", "versions"):
             self._update()
 
+    def _onNodeModified(self, caller: Any = None, event: Any = None) -> None:
+        """The node also has what other panels choose, a slider's every step among it: that changes nothing here."""
+        if self._node.model != self._model:
+            self._update()
+
     def _onScene(self, caller: Any = None, event: Any = None) -> None:
         if not self._scene.IsClosing() and not self._scene.IsBatchProcessing():
             self._margins = {known: m for known, m in self._margins.items() if self._scene.GetNodeByID(known)}
@@ -134,6 +145,7 @@ class AnnotateNextPanel(VTKObservationMixin):
 
     def _update(self) -> None:
         """Bring every widget in line with scene, cases and session."""
+        self._model = self._node.model if self._node is not None else ""
         ui, reason, isRunning = self.ui, self._reasonNot(), self._run is not None
         self._list()
         ui.rankButton.text = _("Cancel") if isRunning else _("Rank volumes")
@@ -143,8 +155,8 @@ class AnnotateNextPanel(VTKObservationMixin):
 
     def _reasonNot(self) -> str:
         """Why no volume can be ranked, and what to do about it; "" where some can."""
-        if self._node is None or self._session.modelAt(self._node.model) is None:
-            return _("No model is loaded yet; choose one under Models.")
+        if reason := self._session.reasonWithout(self._model):
+            return reason
         if not self._candidates():
             return _("No loaded volume is left to annotate; load some.")
         if self._session.busy and self._run is None:

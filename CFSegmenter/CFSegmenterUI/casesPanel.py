@@ -15,6 +15,7 @@ from CFSegmenterLib.errors import UserError
 
 from . import compat, volumes
 from .caseTable import countText, selectedCase, showCases, useText
+from .scanSelector import ScanSelector
 from .structureMapping import StructureMapping
 from .taughtCase import caseNumberOf, caseOf, markAsCase
 from .teaching import KnownCase, Teaching
@@ -70,6 +71,7 @@ class CasesPanel(VTKObservationMixin):
         parent.layout().addWidget(widget)
         self.ui = slicer.util.childWidgetVariables(widget)
         widget.setMRMLScene(self._session.scene)
+        self._scans = ScanSelector(self.ui.inputVolumeSelector, self._session.scene)
         self._pickTerm = pickTerm or (lambda entry: chooseTerm(entry, widget))
         for split, text in (("", _("Automatic")), ("training", _("Training")), ("validation", _("Validation"))):
             self.ui.splitComboBox.addItem(text, split)
@@ -97,6 +99,7 @@ class CasesPanel(VTKObservationMixin):
     def cleanup(self) -> None:
         """Let go of the parameter node, the scene and the session."""
         self.setParameterNode(None)
+        self._scans.cleanup()
         self._teaching.removeListener(self._onTopic)
         self._session.removeListener(self._onTopic)
         self.removeObservers()
@@ -244,8 +247,8 @@ class CasesPanel(VTKObservationMixin):
 
     def _reasonNot(self) -> str:
         """Why no case can be added, and what to do about it; "" where one can."""
-        if not self._session.models:
-            return _("No model is loaded yet; choose one under Models.")
+        if reason := self._session.reasonWithout(self._node.model if self._node is not None else ""):
+            return reason
         if not self._teaching.caseFolder:
             return _("No folder is chosen; choose one for the cases above.")
         if self._volume is None:

@@ -243,8 +243,8 @@ class UpdatePanel:
 
     def _reasonNot(self) -> str:
         """Why nothing can be learned, and what to do about it; "" where it can."""
-        if self._node is None or self._model() is None:
-            return _("No model is loaded yet; choose one under Models.")
+        if reason := self._session.reasonWithout(self._node.model if self._node is not None else ""):
+            return reason
         if not self._teaching.caseFolder:
             return _("No folder of cases is chosen; choose one above.")
         if not any(case.split == "training" for case in self._teaching.cases):

@@ -587,6 +587,14 @@ def test_a_training_does_not_start_from_a_model_of_something_else(source, uninte
         plan_training(read_case_lists([source]), wider, initial=start)
 
 
+def test_what_a_case_list_says_of_its_own_structures_stands_in_the_model(tmp_path):
+    category = ["49755003", "SCT", "Morphologically Altered Structure"]
+    own = {"name": "odd thing", "category": category, "type": ["367643001", "SCT", "Cyst"], "color": [1, 2, 3]}
+    source = write_source(tmp_path / "cases", ("liver", "odd thing"), own_structures=[own])
+    (kept,) = a_trainer(source, tmp_path / "run").model().manifest.own_structures
+    assert (kept.name, kept.type.meaning, kept.color) == ("odd thing", "Cyst", (1, 2, 3))
+
+
 def test_more_structures_than_dimensions_are_refused(source):
     settings = TrainingSettings.model_validate({**SETTINGS, "dimension": 2})
     with pytest.raises(UserError, match="no room for a prototype of 'spleen'"):

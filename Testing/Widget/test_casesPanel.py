@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import slicer
 import vtk
-from CFSegmenterUI import segmentations, taughtCase
+from CFSegmenterUI import maps, segmentations, taughtCase
 from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
 
@@ -325,6 +325,18 @@ def testNothingIsAskedOfAWorkerBeforeThereIsAModel(scene, session, link, user):
     assert link.questions == []
     assert "No model is loaded" in panels.casesPanel.ui.reasonLabel.text
     panels.cleanup()
+
+
+def testMapsAreNotOfferedToBeCases(panel, node, volume):
+    maps.writeMap(volume, np.zeros(SHAPE, np.float32), "liver", "similarity")
+    assert panel.ui.inputVolumeSelector.nodeCount() == 1
+
+
+def testAChosenModelThatIsNotThereAnyMoreIsNamed(panel, teach, node):
+    node.model = "/gone"
+    assert "/gone" in panel.ui.reasonLabel.text
+    assert "/gone" in teach.updatePanel.ui.planLabel.text
+    assert "/gone" in teach.nextPanel.ui.rankButton.toolTip
 
 
 def testAnswerThatComesAfterTheSceneWasClosedIsStillTold(panel, teach, node, link, scene, volume, segmentation):
