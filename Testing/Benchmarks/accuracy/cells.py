@@ -39,6 +39,7 @@ def _in_order() -> Iterator[Cell]:
     yield from _block("class-hippocampus", INCREMENTAL, SEEDS)
     yield Cell(HEAD_COST, "all", 0)
     yield from _block("hippocampus-half", RIVALS, SEEDS)
+    yield from _block("hippocampus-half-long", RIVALS, SEEDS[:1])
     domains = ("domain-brainstem", "domain-abdomen-ct-mr", "domain-abdomen-mr-ct", "domain-esophagus")
     for scenario in domains:
         yield from _block(scenario, INCREMENTAL, SEEDS[:1])
@@ -51,7 +52,7 @@ def _in_order() -> Iterator[Cell]:
     for seed in SEEDS[1:]:
         for scenario in (*domains, "class-long"):
             yield from _block(scenario, INCREMENTAL, (seed,))
-        for scenario in ("all-sources", "hippocampus-complete"):
+        for scenario in ("hippocampus-half-long", "all-sources", "hippocampus-complete"):
             yield from _block(scenario, RIVALS, (seed,))
         yield from _block("abdomen-complete", {**RIVALS, **_named(PROTOTYPES)}, (seed,))
         yield from _block("hippocampus-half", _named(LOSSES), (seed,))

@@ -40,6 +40,10 @@ the mean over structures of the mean over validation cases, ± its deviation ove
 amygdalae (2 mm) are in the tables but not in the means. A winner is claimed where Wilcoxon's signed-rank test over
 cases, each averaged over its structures and seeds, gives p < 0.05.
 
+Trainings are short here, and the learning rate is the one that our method was developed with; it was not searched for
+each rival. So part of a gap is speed: a method that learns slowly is behind after few steps. hippocampus-half-long is
+hippocampus-half with four times as many steps, and shows how much of the gap is left.
+
 - **ours**: prototypes of a seeded orthonormal code, tau = 0.1; loss weights of the shipped model's settings
 - **plain softmax classifier**: cross-entropy and Dice; what is not drawn counts as background
 - **DoDNet**: a task is a structure; only annotated tasks are trained

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from CFSegmenterLib.cases import CaseList
@@ -97,6 +97,11 @@ def hippocampus_half(data: Path, seed: int) -> Scenario:
     return Scenario("hippocampus-half", (Step("both parts", (half_annotated(source, seed),)),))
 
 
+def hippocampus_half_long(data: Path, seed: int) -> Scenario:
+    """The same, trained longer: a method that only learns more slowly has the time to catch up."""
+    return replace(hippocampus_half(data, seed), name="hippocampus-half-long")
+
+
 def hippocampus_complete(data: Path, seed: int) -> Scenario:
     """Both parts are drawn in every case of the one source."""
     return Scenario("hippocampus-complete", (Step("both parts", (read_source(data, "msd_hippocampus"),)),))
@@ -124,6 +129,7 @@ INCREMENTAL: dict[str, Callable[[Path, int], Scenario]] = {
 
 AT_ONCE: dict[str, Callable[[Path, int], Scenario]] = {
     "hippocampus-half": hippocampus_half,
+    "hippocampus-half-long": hippocampus_half_long,
     "hippocampus-complete": hippocampus_complete,
     "all-sources": all_sources,
     "abdomen-complete": abdomen_complete,

@@ -122,11 +122,12 @@ SOURCES = {
 FIRST = {
     "class-hippocampus": 400,
     "class-long": 600,
-    "domain-abdomen-ct-mr": 400,
-    "domain-abdomen-mr-ct": 400,
+    "domain-abdomen-ct-mr": 1200,
+    "domain-abdomen-mr-ct": 1200,
     "domain-brainstem": 400,
     "domain-esophagus": 400,
     "hippocampus-half": 400,
+    "hippocampus-half-long": 1600,
     "hippocampus-complete": 400,
     "abdomen-complete": 600,
     "all-sources": 1500,
@@ -136,8 +137,8 @@ FIRST = {
 UPDATE = {
     "class-hippocampus": 200,
     "class-long": 300,
-    "domain-abdomen-ct-mr": 200,
-    "domain-abdomen-mr-ct": 200,
+    "domain-abdomen-ct-mr": 400,
+    "domain-abdomen-mr-ct": 400,
     "domain-brainstem": 200,
     "domain-esophagus": 200,
 }
