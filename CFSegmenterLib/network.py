@@ -174,7 +174,7 @@ class PrototypeNetwork(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, 1, X, Y, Z) -> (B, X, Y, Z, C) features, channels last, in the precision of the pass."""
-        # Some backbones put each channel in a block of its own; what follows works on voxels, which want theirs together.
+        # Some backbones keep each channel in a block of its own; what follows wants the channels of a voxel together.
         return self.backbone(images).permute(0, 2, 3, 4, 1).contiguous()
 
     def cosine(self) -> FoldedCosine:
