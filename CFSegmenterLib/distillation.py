@@ -76,25 +76,6 @@ def _divergence(teacher: Tensor, log_q: Tensor, temperature: float, weights: Ten
     return each.mean() if weights is None else (each * weights).sum() / weights.sum().clamp(min=1)
 
 
-def balanced(weights: Tensor, classes: Tensor, balance: float) -> Tensor:
-    """Share the weight of all voxels among the teacher's classes: n voxels of a class get n^(1 - balance) parts of it.
-
-    Most voxels are background; a small structure would be forgotten without the mean being much the worse for it.
-
-    Args:
-        weights: (N,) how much each voxel counts.
-        classes: (N,) int64, what the teacher sees there.
-        balance: 0 changes nothing, 1 gives every class that occurs as much.
-
-    Returns:
-        (N,) weights of the same sum.
-    """
-    count = weights.new_zeros(int(classes.max()) + 1).index_add(0, classes, weights)
-    of_class = torch.where(count > 0, count.clamp(min=1e-6) ** -balance, 0.0)
-    shared = weights * of_class[classes]
-    return shared * (weights.sum() / shared.sum().clamp(min=1e-6))
-
-
 def feature_distillation(
     student: Tensor, teacher: Tensor, cosine: FoldedCosine, teacher_cosine: FoldedCosine, weights: Tensor | None = None
 ) -> Tensor:

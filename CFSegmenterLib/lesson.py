@@ -11,13 +11,7 @@ import torch
 from torch import Tensor
 
 from .cases import Case
-from .distillation import (
-    background_aware_distillation,
-    balanced,
-    feature_distillation,
-    frozen,
-    plain_distillation,
-)
+from .distillation import background_aware_distillation, feature_distillation, frozen, plain_distillation
 from .losses import Annotation, LossTerms, first_stage_loss
 from .network import FoldedCosine, PrototypeNetwork
 from .patches import Patch
@@ -141,7 +135,7 @@ class IncrementalLesson:
         weights = trusted.to(answer.similarities.dtype)
         if self.settings.similarity_weighted:
             weights = weights * answer.similarities.amax(dim=1).clamp(min=0)
-        return balanced(weights, answer.best, self.settings.balance) if self.settings.balance else weights
+        return weights
 
     def _answers(self, similarities: Tensor, answer: TeacherAnswer, weights: Tensor) -> Tensor:
         temperature = self.first.settings.temperature

@@ -91,7 +91,6 @@ class DistillationSettings(_Settings):
         features: weight of 1 - cosine between the student's and the teacher's embeddings.
         background_aware: match the teacher's background to the student's background and new structures together;
             without it, new structures are forbidden wherever the teacher sees background.
-        balance: how much what the teacher sees rarely in a patch is favoured, as `LossSettings.balance`.
         similarity_weighted: a voxel counts as much as the teacher's similarity to what it sees there.
         pseudo_labels: where the teacher is sure, its answer is learned like an annotation.
         confidence, margin: how sure: least probability of the teacher's answer, and least lead in similarity.
@@ -100,7 +99,6 @@ class DistillationSettings(_Settings):
     answers: float = Field(default=10.0, ge=0)
     features: float = Field(default=1.0, ge=0)
     background_aware: bool = True
-    balance: float = Field(default=0.0, ge=0, le=1)
     similarity_weighted: bool = False
     pseudo_labels: bool = False
     confidence: float = Field(default=0.9, ge=0, le=1)

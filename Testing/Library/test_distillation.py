@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from CFSegmenterLib.distillation import background_aware_distillation, balanced, feature_distillation, frozen
+from CFSegmenterLib.distillation import background_aware_distillation, feature_distillation, frozen
 from CFSegmenterLib.hierarchy import overlap_matrix
 from CFSegmenterLib.network import FoldedCosine, PrototypeNetwork
 from CFSegmenterLib.structures import Vocabulary
@@ -183,18 +183,3 @@ def test_a_frozen_copy_is_a_copy_in_evaluation_mode():
             parameter.add_(1)
         torch.testing.assert_close(teacher(image), before, rtol=0, atol=0)
     assert not teacher(image).requires_grad
-
-
-@pytest.mark.parametrize(("balance", "shares"), [(0.0, (900, 96, 4)), (0.5, (30, 96**0.5, 2)), (1.0, (1, 1, 1))])
-def test_a_class_that_the_teacher_sees_rarely_can_be_favoured_at_the_same_sum(balance, shares):
-    classes = torch.repeat_interleave(torch.tensor([0, 2, 5]), torch.tensor([900, 96, 4]))
-    weights = balanced(torch.ones(1000), classes, balance)
-    found = torch.stack([weights[classes == value].sum() for value in (0, 2, 5)])
-    wanted = torch.tensor(shares) / sum(shares) * 1000
-    torch.testing.assert_close(found, wanted)
-
-
-def test_a_voxel_that_does_not_count_weighs_nothing_in_the_balance_either():
-    classes = torch.tensor([0, 0, 0, 1, 1])
-    assert balanced(torch.tensor([1.0, 1.0, 0.0, 1.0, 0.0]), classes, 1.0).tolist() == [0.75, 0.75, 0.0, 1.5, 0.0]
-    assert balanced(torch.zeros(5), classes, 0.5).tolist() == [0.0] * 5

@@ -88,19 +88,6 @@ def test_beside_images_that_only_remind_a_new_annotation_weighs_as_much_as_witho
     assert float(mean) == pytest.approx(float(expected), rel=1e-5)
 
 
-def test_distillation_can_favour_what_the_teacher_sees_rarely():
-    plain, favoured = Scene(), Scene(balance=1.0)
-    best = plain.answer.best
-    assert len(best.unique()) > 1
-    student = plain.student(plain.image)[0].flatten(0, 2)
-    cosine, teacher = plain.student.cosine(), plain.teacher.cosine()
-    embedded = cosine.unit(student) @ cosine.projection.T
-    each = 1 - (embedded * (teacher.unit(plain.answer.features) @ teacher.projection.T)).sum(dim=1)
-    by_class = torch.stack([each[best == value].mean() for value in best.unique()])
-    assert float(favoured.terms().features) == pytest.approx(float(by_class.mean()), rel=1e-3)
-    assert float(plain.terms().features) == pytest.approx(float(each.mean()), rel=1e-3)
-
-
 def test_where_nothing_is_new_an_unannotated_image_asks_nothing_of_a_student_that_is_its_teacher():
     scene = Scene(student_seed=0, answers=10.0, features=1.0)
     scene.lesson.known = len(NAMES)
