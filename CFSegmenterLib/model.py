@@ -133,7 +133,7 @@ def save_model(model: Model, folder: str | Path, card: str) -> Manifest:
         tensors["prototypes"] = np.ascontiguousarray(model.bank.matrix)
         save_file(tensors, part / WEIGHTS)
         manifest = model.manifest.model_copy(update={"weights_sha256": checksum(part / WEIGHTS)})
-        (part / MANIFEST).write_text(as_json(manifest), encoding="utf-8")
+        (part / MANIFEST).write_text(manifest_text(manifest), encoding="utf-8")
         (part / CARD).write_text(card, encoding="utf-8")
         # safetensors makes files that nobody else may read; a model is as readable as the files beside it.
         shutil.copymode(part / MANIFEST, part / WEIGHTS)
@@ -213,7 +213,7 @@ def record_scores(folder: str | Path, scores: dict[str, Any]) -> Manifest:
     folder = Path(folder)
     refuse_version(folder)
     manifest = read_manifest(folder).model_copy(update={"scores": scores})
-    write_text(folder / MANIFEST, as_json(manifest))
+    write_text(folder / MANIFEST, manifest_text(manifest))
     write_text(folder / CARD, write_card(manifest))
     return manifest
 
@@ -238,7 +238,7 @@ def copy_model(folder: str | Path, into: str | Path, *, version: str, parent: st
         if (folder / name).is_file():
             shutil.copyfile(folder / name, into / name)  # without its mode: what was installed may be read-only
     if new != old:
-        (into / MANIFEST).write_text(as_json(new), encoding="utf-8")
+        (into / MANIFEST).write_text(manifest_text(new), encoding="utf-8")
     if new != old or not (into / CARD).is_file():
         (into / CARD).write_text(write_card(new), encoding="utf-8")
     return new
@@ -250,7 +250,7 @@ def checksum(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def as_json(manifest: Manifest) -> str:
+def manifest_text(manifest: Manifest) -> str:
     """A manifest as it is written."""
     said = manifest.model_dump(mode="json")
     if not manifest.own_structures:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -95,12 +94,12 @@ def show_model(
 ) -> None:
     """Show what a model knows, how it reads scans, where it came from, and how good it is."""
     from ..catalogue import find_model
-    from ..model import read_manifest
+    from ..model import manifest_text, read_manifest
     from ..model_card import write_card
 
     manifest = read_manifest(find_model(model))
     if as_json:
-        sys.stdout.write(json.dumps(manifest.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n")
+        sys.stdout.write(manifest_text(manifest))
         return
     card = write_card(manifest)
     from rich.console import Console

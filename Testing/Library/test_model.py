@@ -15,10 +15,10 @@ from CFSegmenterLib.errors import UserError
 from CFSegmenterLib.model import (
     FORMAT,
     Model,
-    as_json,
     build_network,
     checksum,
     load_model,
+    manifest_text,
     read_manifest,
     record_scores,
     save_model,
@@ -102,12 +102,12 @@ def test_a_manifest_without_structures_of_its_own_is_written_as_it_always_was(a_
     for folder in (a_copy, resource_path("Models", "general")):
         text = (folder / "manifest.json").read_text(encoding="utf-8")
         assert "own_structures" not in text
-        assert as_json(read_manifest(folder)) == text
+        assert manifest_text(read_manifest(folder)) == text
 
 
 def test_structures_of_its_own_come_back_and_the_segmenter_knows_them(a_copy):
     change_manifest(a_copy, own_structures=[{"name": "odd thing", "color": [1, 2, 3]}, {"name": "liver"}])
-    assert json.loads(as_json(read_manifest(a_copy)))["own_structures"][0] == {"name": "odd thing", "color": [1, 2, 3]}
+    assert json.loads(manifest_text(read_manifest(a_copy)))["own_structures"][0] == {"name": "odd thing", "color": [1, 2, 3]}
     vocabulary = Segmenter.load(a_copy, "cpu").vocabulary
     assert vocabulary.find("odd thing").color == (1, 2, 3)
     assert vocabulary.find("liver").type is not None
