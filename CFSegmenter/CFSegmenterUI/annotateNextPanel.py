@@ -155,7 +155,9 @@ class AnnotateNextPanel(VTKObservationMixin):
 
     def _reasonNot(self) -> str:
         """Why no volume can be ranked, and what to do about it; "" where some can."""
-        if reason := self._session.reasonWithout(self._model):
+        if self._node is None:
+            return _("No model is loaded yet; choose one under Models.")
+        if reason := self._session.reasonWithout(self._node.model):
             return reason
         if not self._candidates():
             return _("No loaded volume is left to annotate; load some.")

@@ -243,7 +243,9 @@ class UpdatePanel:
 
     def _reasonNot(self) -> str:
         """Why nothing can be learned, and what to do about it; "" where it can."""
-        if reason := self._session.reasonWithout(self._node.model if self._node is not None else ""):
+        if self._node is None:
+            return _("No model is loaded yet; choose one under Models.")
+        if reason := self._session.reasonWithout(self._node.model):
             return reason
         if not self._teaching.caseFolder:
             return _("No folder of cases is chosen; choose one above.")
