@@ -36,10 +36,9 @@ but joint training sees an annotated case of an earlier step again; "unlabelled 
 earlier steps without their annotation. Joint training learns the same cases with the same annotations at once, for as
 many iterations as all steps together.
 
-Where a step brings no new structure but another kind of scan, LwF and MiB hold the student to its teacher on the very
-scans that the teacher cannot read: they forget nothing there, and learn next to nothing. Ours lets a complete
-annotation overrule the teacher, learns, and pays with what it forgets; read "forgetting" and "new" together. With a new
-structure MiB and ours keep the old one alike, within the spread of the seeds.
+Read "forgetting" and "new" together: who learns nothing forgets nothing. Where a step brings no new structure but
+another kind of scan, LwF and MiB hold the student to its teacher on the very scans that the teacher cannot read; ours
+lets a complete annotation overrule the teacher there.
 
 - **forgetting**: Dice when learned minus Dice in the end, in points, mean over the structures of all steps but the last
 - **new**: mean Dice in the end of the structures of all steps but the first
