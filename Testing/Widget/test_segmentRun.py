@@ -117,13 +117,18 @@ def testOfASequenceOnlyTheFrameThatIsShownIsSegmentedUnlessAllAreAsked(ready, li
     assert browser.GetSequenceNode(parameterNode.outputSegmentation) is None
 
 
-def testARunOverFramesEndsWhenItsSegmentationIsDeleted(ready, link, cine, scene):
+def beginAllFrames(ready, link, cine):
+    """Ask for the heart in all frames, and have the first one answered."""
     ready.ui.inputVolumeSelector.setCurrentNode(cine)
     ready.ui.allFramesCheckBox.click()
     add(ready, "heart")
     click(ready.ui.applyButton)
     encode(link)
     link.lastOf("segment").answer(*maskFrame({"heart": 9}))
+
+
+def testARunOverFramesEndsWhenItsSegmentationIsDeleted(ready, link, cine, scene):
+    beginAllFrames(ready, link, cine)
     scene.RemoveNode(scene.GetFirstNodeByClass("vtkMRMLSegmentationNode"))
     encode(link)
     link.lastOf("segment").answer(*maskFrame({"heart": 4}))
@@ -135,12 +140,7 @@ def testARunOverFramesEndsWhenItsSegmentationIsDeleted(ready, link, cine, scene)
 
 
 def testARunOverFramesOutlivesTheSceneThatIsClosedUnderIt(ready, link, cine, scene):
-    ready.ui.inputVolumeSelector.setCurrentNode(cine)
-    ready.ui.allFramesCheckBox.click()
-    add(ready, "heart")
-    click(ready.ui.applyButton)
-    encode(link)
-    link.lastOf("segment").answer(*maskFrame({"heart": 9}))
+    beginAllFrames(ready, link, cine)
     click(ready.ui.applyButton)
     ready.setParameterNode(None)
     scene.Clear(0)
