@@ -130,9 +130,7 @@ def _table(methods: dict[str, BySeed]) -> str:
     base = _cost(methods.get("naive"))
     rows = []
     for name, seeds in methods.items():
-        told = {
-            key: _spread(seeds, key) for key in ("learned", "kept", "forgetting", "new", "all", "forward")
-        }
+        told = {key: _spread(seeds, key) for key in ("learned", "kept", "forgetting", "new", "all", "forward")}
         cost = _cost(seeds)
         rows.append(
             [

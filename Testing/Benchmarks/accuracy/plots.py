@@ -54,23 +54,37 @@ def matrices(path: Path, values: Mapping[str, tuple[Sequence[str], Sequence[str]
         _save(figure, path)
 
 
-def maps(path: Path, panels: Mapping[str, Mapping[str, np.ndarray]]) -> None:
-    """A column a method, a row a map: slices as a radiologist sees them; "image" is a scan, all else similarities."""
+def maps(
+    path: Path,
+    image: np.ndarray,
+    outlines: Mapping[str, np.ndarray],
+    found: Mapping[str, Mapping[str, np.ndarray]],
+    title: str,
+) -> None:
+    """Slices as a radiologist sees them: a row a structure, first the scan, then a similarity map of each method.
+
+    Args:
+        image: (Y, X) of the scan.
+        outlines: structure -> (Y, X) bool, what is drawn around it in its whole row.
+        found: method -> structure -> (Y, X) similarities.
+        title: of the scan.
+    """
     with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(2, len(panels), figsize=(2 * len(panels), 4.2), squeeze=False)
-        shown = None
-        for column, (title, rows) in zip(axes.T, panels.items(), strict=True):
-            for place in column:
-                place.axis("off")
-            column[0].set_title(title)
-            for place, (name, values) in zip(column, rows.items(), strict=False):
-                if name == "image":
-                    place.imshow(values[::-1, ::-1], cmap="gray")
-                else:
-                    shown = place.imshow(values[::-1, ::-1], vmin=-1, vmax=1, cmap="RdBu_r")
-                    place.text(0.02, 0.02, name, transform=place.transAxes, fontsize=6)
-        if shown is not None:
-            figure.colorbar(shown, ax=axes, shrink=0.6, label="similarity")
+        size = (1.7 * (len(found) + 1) + 0.8, 1.85 * len(outlines) + 0.3)
+        figure, axes = plt.subplots(len(outlines), len(found) + 1, figsize=size, squeeze=False, layout="constrained")
+        for place, name in zip(axes[0], (title, *found), strict=True):
+            place.set_title(name)
+        for row, (structure, mask) in zip(axes, outlines.items(), strict=True):
+            for place, values in zip(row, (image, *(each[structure] for each in found.values())), strict=True):
+                is_scan = values is image
+                looks = {"cmap": "gray"} if is_scan else {"vmin": -1, "vmax": 1, "cmap": "RdBu_r"}
+                drawn = place.imshow(values[::-1, ::-1], **looks)
+                place.contour(mask[::-1, ::-1], [0.5], colors="yellow" if is_scan else "black", linewidths=0.6)
+                place.set_xticks([])
+                place.set_yticks([])
+                place.spines[:].set_visible(False)
+            row[0].set_ylabel(structure)
+        figure.colorbar(drawn, ax=axes, shrink=0.7, label="similarity")
         _save(figure, path)
 
 

@@ -83,9 +83,7 @@ class Size:
     ) -> dict[str, SourceSettings]:
         listed = {each.source: self.sources[each.source] for each in lists if each.source in self.sources}
         regions = fields_of_view or {}
-        return {
-            name: own.model_copy(update={"field_of_view": regions.get(name)}) for name, own in listed.items()
-        }
+        return {name: own.model_copy(update={"field_of_view": regions.get(name)}) for name, own in listed.items()}
 
 
 def some_of(cases: Sequence[Case], most: int | None) -> list[Case]:
@@ -110,7 +108,8 @@ FIELDS_OF_VIEW = {
 hide behind label 0 is told."""
 
 SOURCES = {
-    "phantom_abdomen": SourceSettings(spacing=(3, 3, 7.7), patch=(64, 64, 16)),
+    # Wide enough for both kidneys and the liver: it is by what lies beside them that twins differ.
+    "phantom_abdomen": SourceSettings(spacing=(4.5, 4.5, 7.7), patch=(64, 64, 16)),
     "msd_hippocampus": SourceSettings(spacing=(1, 1, 1), patch=(32, 48, 32), mirror=True),
     "oasis_brain_t1": SourceSettings(spacing=(2, 2, 2), patch=(40, 48, 40), mirror=True),
     "chaos_mr_t2": SourceSettings(spacing=(3, 3, 7.7), patch=(64, 64, 16)),
@@ -131,7 +130,7 @@ FIRST = {
     "hippocampus-complete": 400,
     "abdomen-complete": 600,
     "all-sources": 1500,
-    "twins": 400,
+    "twins": 1200,
 }
 
 UPDATE = {

@@ -59,9 +59,13 @@ def run_twins(bench: Bench, picture: Path) -> dict[str, Any]:
         }
         found[ALL[name].title if name != "ours" else "random code"] = own
     height = int(np.argmax(np.minimum(*(mask.sum(axis=(0, 1)) for mask in masks.values()))))
-    panels = {"drawn abdomen": {"image": phantom.image[:, :, height].T}}
-    panels |= {title: {twin: own[twin][:, :, height].T for twin in TWINS} for title, own in found.items()}
-    maps(picture, panels)
+    maps(
+        picture,
+        phantom.image[:, :, height].T,
+        {twin: masks[twin][:, :, height].T for twin in TWINS},
+        {title: {twin: own[twin][:, :, height].T for twin in TWINS} for title, own in found.items()},
+        "drawn abdomen",
+    )
     return {"format": 1, "scenario": "twins", "method": "all", "seed": 0, "size": bench.size.name, "rows": rows}
 
 
