@@ -79,10 +79,12 @@ pictures: $(STAMP)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 
 format: $(STAMP)
 	$(BIN)/ruff format .
-	$(BIN)/ruff check --fix .
+	$(BIN)/ruff check -
+	$(BIN)/ruff format --check .-fix .
 
 clean:
 	rm -rf $(VENV)

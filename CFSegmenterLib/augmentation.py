@@ -55,9 +55,7 @@ def build_augmentation(patch: Sequence[int], spacing: Sequence[float], settings:
                 padding_mode="border",
             ),
             RandGaussianNoised(image, prob=settings.noise, std=0.15),
-            RandGaussianSmoothd(
-                image, prob=settings.blur, sigma_x=(0.3, 1.0), sigma_y=(0.3, 1.0), sigma_z=(0.3, 1.0)
-            ),
+            RandGaussianSmoothd(image, prob=settings.blur, sigma_x=(0.3, 1.0), sigma_y=(0.3, 1.0), sigma_z=(0.3, 1.0)),
             RandSimulateLowResolutiond(image, prob=settings.low_resolution, zoom_range=(0.5, 1.0)),
             RandAdjustContrastd(image, prob=settings.gamma, gamma=(0.7, 1.5), retain_stats=True),
             RandScaleIntensityd(image, prob=settings.intensity, factors=0.25),

@@ -205,9 +205,7 @@ def _check_home(source: str, home: Mapping[Path, _CaseFile], path: Path, parsed:
 
 
 def _read(path: Path, parsed: _CaseFile, vocabulary: Vocabulary) -> list[Case]:
-    cases = [
-        _case(path, parsed, entry, split, vocabulary) for split in SPLITS for entry in getattr(parsed, split)
-    ]
+    cases = [_case(path, parsed, entry, split, vocabulary) for split in SPLITS for entry in getattr(parsed, split)]
     _own(path, parsed.own_structures, [name for case in cases for name in case.values.values()], vocabulary)
     for source in {case.source for case in cases}:
         _check_splits(path, [case for case in cases if case.source == source])

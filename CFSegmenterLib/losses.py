@@ -91,9 +91,7 @@ class LossTerms:
         return tuple(getattr(self, each.name) for each in fields(self))
 
 
-def first_stage_loss(
-    similarities: Tensor, labels: Tensor, annotation: Annotation, settings: LossSettings
-) -> LossTerms:
+def first_stage_loss(similarities: Tensor, labels: Tensor, annotation: Annotation, settings: LossSettings) -> LossTerms:
     """Focal, Dice and entropy of one patch.
 
     Args:

@@ -72,9 +72,7 @@ class PatchSequence(Dataset):
         self.mirrors = [c.source in allowed and may_be_mirrored(c.annotated, vocabulary) for c in cases]
         self.sources = [settings.sources.get(case.source, SourceSettings()) for case in cases]
         self.mirror_table = torch.from_numpy(mirror_table(names, vocabulary))
-        self.augmentations = {
-            p.name: build_augmentation(p.patch, p.spacing, settings.augmentation) for p in protocols
-        }
+        self.augmentations = {p.name: build_augmentation(p.patch, p.spacing, settings.augmentation) for p in protocols}
 
     def __getitem__(self, number: int) -> Patch:
         """Patch `number` of the sequence, which has no end."""

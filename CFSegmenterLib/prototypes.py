@@ -117,9 +117,7 @@ class PrototypeBank:
         _check_rows(prototypes, rows, bool(orthogonalize))
         return cls(prototypes, _frozen(rows), int(seed), bool(orthogonalize))
 
-    def append(
-        self, name: str, embedding: np.ndarray | None = None, prompt: str | None = None
-    ) -> PrototypeBank:
+    def append(self, name: str, embedding: np.ndarray | None = None, prompt: str | None = None) -> PrototypeBank:
         """Answer with a bank that holds one more class; the older rows stay bit for bit.
 
         Args:
@@ -164,9 +162,7 @@ class PrototypeBank:
         if not isinstance(other, PrototypeBank):
             return NotImplemented
         mine = (self.entries, self.seed, self.orthogonalize)
-        return mine == (other.entries, other.seed, other.orthogonalize) and np.array_equal(
-            self.matrix, other.matrix
-        )
+        return mine == (other.entries, other.seed, other.orthogonalize) and np.array_equal(self.matrix, other.matrix)
 
     def __hash__(self) -> int:
         return hash((self.entries, self.seed, self.orthogonalize))
@@ -356,8 +352,7 @@ def _check_rows(entries: tuple[Prototype, ...], rows: np.ndarray, orthogonalize:
         )
     if not entries or entries[0].name != BACKGROUND:
         raise UserError(
-            f"The first stored prototype is not '{BACKGROUND}'; the model's manifest is damaged or of "
-            "another version."
+            f"The first stored prototype is not '{BACKGROUND}'; the model's manifest is damaged or of another version."
         )
     keys = [_key(entry.name) for entry in entries]
     if len(set(keys)) != len(keys):

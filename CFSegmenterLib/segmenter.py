@@ -25,10 +25,10 @@ from .windows import OVERLAP, unit_features
 class Segmenter:
     """A Segmenter encodes volumes with one model.
 
-        segmenter = Segmenter.load("Resources/Models/general")
-        encoding = segmenter.encode(read_volume("scan.nii.gz"))
-        encoding.segment(["liver", "left kidney"]).mask("liver")
-        encoding.similarity("spleen")
+    segmenter = Segmenter.load("Resources/Models/general")
+    encoding = segmenter.encode(read_volume("scan.nii.gz"))
+    encoding.segment(["liver", "left kidney"]).mask("liver")
+    encoding.similarity("spleen")
     """
 
     def __init__(

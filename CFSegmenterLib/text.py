@@ -77,8 +77,7 @@ class TextEncoder:
         """
         if weights is not None and pretrained is not None:
             raise UserError(
-                f"Both a weights file and the pretrained tag '{pretrained}' are given for the text encoder; "
-                "give one."
+                f"Both a weights file and the pretrained tag '{pretrained}' are given for the text encoder; give one."
             )
         self.weights = None if weights is None else Path(weights)
         if self.weights is not None and not self.weights.is_file():
@@ -102,9 +101,7 @@ class TextEncoder:
                 self._weights_id = f"tag:{self.pretrained}"
         return self._weights_id
 
-    def encode(
-        self, names: Iterable[str], prompt: str = DEFAULT_PROMPT, progress: Progress = silent
-    ) -> np.ndarray:
+    def encode(self, names: Iterable[str], prompt: str = DEFAULT_PROMPT, progress: Progress = silent) -> np.ndarray:
         """Embed names of structures.
 
         Args:
@@ -146,10 +143,7 @@ class TextEncoder:
         except Exception:
             return None
         is_unit = (
-            row.dtype == np.float64
-            and row.ndim == 1
-            and np.isfinite(row).all()
-            and abs(float(row @ row) - 1) < 1e-9
+            row.dtype == np.float64 and row.ndim == 1 and np.isfinite(row).all() and abs(float(row @ row) - 1) < 1e-9
         )
         return row if is_unit and stored_text == text else None
 
@@ -229,8 +223,7 @@ class TextEncoder:
         if not tag:
             tags = ", ".join(open_clip.list_pretrained_tags_by_model(self.architecture)) or "none"
             raise UserError(
-                f"open_clip has no weights '{self.pretrained}' for '{self.architecture}'; its tags are: "
-                f"{tags}."
+                f"open_clip has no weights '{self.pretrained}' for '{self.architecture}'; its tags are: {tags}."
             )
         if tag.get("quick_gelu") and not config.get("quick_gelu"):
             raise UserError(
@@ -331,8 +324,7 @@ def _read_tensors(path: Path) -> Mapping[str, Tensor]:
         checkpoint = checkpoint["state_dict"]
     if not isinstance(checkpoint, Mapping):
         raise UserError(
-            f"The text encoder's weights file {path.name} holds no named tensors; give an open_clip "
-            "checkpoint."
+            f"The text encoder's weights file {path.name} holds no named tensors; give an open_clip checkpoint."
         )
     # Checkpoints of a distributed training carry this prefix.
     return {str(name).removeprefix("module."): tensor for name, tensor in checkpoint.items()}

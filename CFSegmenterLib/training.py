@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
-import datetime
 import hashlib
 import math
-import os
-import signal
-import sys
-import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,15 +15,14 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from . import __version__
-from .cases import Case, CaseList
+from .cases import Case
 from .checkpoint import TrainingState, load_checkpoint, read_record, save_checkpoint
 from .errors import Cancelled, UserError
 from .evaluation import evaluate_cases, summarize
 from .hierarchy import overlap_matrix
 from .lesson import FirstLesson, IncrementalLesson, Lesson
 from .losses import Annotation, LossTerms
-from .model import Manifest, Model, SourceRecord, save_model
+from .model import Manifest, Model, save_model
 from .model_card import write_card
 from .network import PrototypeNetwork, load_weights, weights_of
 from .patches import Patch, PatchSequence
@@ -37,10 +30,13 @@ from .pieces import of_one_piece
 from .planning import TrainingPlan
 from .precision import autocast, choose_device, choose_precision, keep_freed_memory
 from .prepared import CaseCache
+from .processes import launch, uninterrupted
 from .progress import Progress, advance, silent
+from .schedule import Schedule, duration
 from .segmenter import Segmenter
 from .structures import Vocabulary
 from .training_log import TrainingLog
+from .training_record import training_manifest
 
 CHECKPOINT = "checkpoint.safetensors"
 GRADIENT_LIMIT = 12.0
@@ -83,11 +79,12 @@ class Trainer:
         settings = plan.settings
         chosen = choose_device(device)
         self.precision = choose_precision(chosen) if settings.precision == "auto" else settings.precision
-        self.fabric = _launch(chosen, self.precision)
+        self.fabric = launch(chosen, self.precision)
         self._check_shares(settings.patches_per_step)
-        self.budget = settings.budget_seconds
-        if self.budget is not None and self.fabric.world_size > 1:
-            self.budget = self.fabric.broadcast(self.budget)
+        budget = settings.budget_seconds
+        if budget is not None and self.fabric.world_size > 1:
+            budget = self.fabric.broadcast(budget)
+        self.schedule = Schedule.of(settings, budget)
         self.cases = (*(case for each in plan.lists for case in each.of("training")), *plan.unannotated)
         self.patches = self._patches(progress)
         self._check_shares(self.patches.per_step)
@@ -116,21 +113,23 @@ class Trainer:
             if self._owes_validation:  # a training that was interrupted before it
                 self._validate(log)
             last = min(settings.iterations, until or settings.iterations)
-            while self.step < last and not self._budget_is_spent:
+            while self.step < last and not self.schedule.is_spent(self.seconds):
                 patches = [next(loader) for _ in range(self._patches_here)]
-                with _uninterrupted():
+                rate = self.schedule.rate(self.step, self.seconds)
+                with uninterrupted():
                     terms = self.take_step(patches)
                     self.step += 1
                     self.seconds = self._agreed(before + time.monotonic() - started)
                     if log:
-                        log.step(self.step, terms, self._rate(self.step - 1), self.seconds)
+                        log.step(self.step, terms, rate, self.seconds)
                 if log:
-                    whole, left = self._foreseen((self.seconds - before) / (self.step - first), last)
-                    advance(progress, self.step, whole, f"loss {log.average:.3f}, {_duration(left)} left")
+                    pace = (self.seconds - before) / (self.step - first)
+                    whole, left = self.schedule.foreseen(self.step, self.seconds, pace, last)
+                    advance(progress, self.step, whole, f"loss {log.average:.3f}, {duration(left)} left")
                 if self._owes_validation:
                     self._validate(log)
                 due = time.monotonic() - saved > 60 * settings.checkpoint_minutes
-                if self.step == last or self._budget_is_spent or due:
+                if self.step == last or self.schedule.is_spent(self.seconds) or due:
                     self._checkpoint()
                     saved = time.monotonic()
         except (Cancelled, KeyboardInterrupt):
@@ -145,7 +144,7 @@ class Trainer:
         """One optimizer step on this process's patches; the gradient is the mean over all processes' patches."""
         optimizer = self.state.optimizer
         for group in optimizer.param_groups:
-            group["lr"] = self._rate(self.step)
+            group["lr"] = self.schedule.rate(self.step, self.seconds)
         mean = None
         for number, patch in enumerate(patches):
             last = number == len(patches) - 1
@@ -153,9 +152,7 @@ class Trainer:
                 terms = self.loss(patch)
                 self.fabric.backward(terms.total / len(patches))
             mean = terms.detached() if mean is None else mean.plus(terms)
-        norm = self.fabric.clip_gradients(
-            self.network, optimizer, max_norm=GRADIENT_LIMIT, error_if_nonfinite=False
-        )
+        norm = self.fabric.clip_gradients(self.network, optimizer, max_norm=GRADIENT_LIMIT, error_if_nonfinite=False)
         if bool(torch.isfinite(norm)):
             optimizer.step()
             self._skipped = 0
@@ -315,32 +312,11 @@ class Trainer:
             worker_init_fn=_be_a_single_thread,
         )
 
-    def _rate(self, step: int) -> float:
-        """The learning rate: a linear rise, then half a cosine down to a hundredth, by steps or by the time budget."""
-        settings = self.plan.settings
-        if step < settings.warmup:
-            return settings.learning_rate * (step + 1) / settings.warmup
-        along = (step - settings.warmup) / max(1, settings.iterations - settings.warmup)
-        if self.budget is not None:
-            along = max(along, self.seconds / self.budget)
-        return settings.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, along))))
-
-    @property
-    def _budget_is_spent(self) -> bool:
-        return self.budget is not None and self.seconds >= self.budget
-
     def _agreed(self, seconds: float) -> float:
         """The time trained as the first process has it: all must stop at the same step."""
-        if self.budget is None or self.fabric.world_size == 1:
+        if self.schedule.budget is None or self.fabric.world_size == 1:
             return seconds
         return self.fabric.broadcast(seconds)
-
-    def _foreseen(self, pace: float, last: int) -> tuple[int, float]:
-        """(the step that the training will end at, the seconds until then) at `pace` seconds a step."""
-        steps = last - self.step
-        if self.budget is not None:
-            steps = min(steps, max(0, math.ceil((self.budget - self.seconds) / max(pace, 1e-6))))
-        return self.step + steps, steps * pace
 
     @torch.no_grad()
     def _average(self) -> None:
@@ -352,7 +328,7 @@ class Trainer:
     @property
     def _owes_validation(self) -> bool:
         settings = self.plan.settings
-        ended = self.step == settings.iterations or self._budget_is_spent
+        ended = self.step == settings.iterations or self.schedule.is_spent(self.seconds)
         due = self.step % settings.validate_every == 0 or ended
         return due and self.step > self.validated
 
@@ -379,37 +355,14 @@ class Trainer:
         return Model(copy.deepcopy(self.state.averaged).eval(), self.plan.bank, self._manifest())
 
     def _manifest(self) -> Manifest:
-        plan = self.plan
-        record = plan.bank.to_dict()
-        return Manifest(
-            name=plan.name,
-            version=plan.version,
-            parent=plan.parent,
-            created=datetime.date.today().isoformat(),
-            licence=plan.licence,
-            prototypes=tuple(record["entries"]),
-            prototype_seed=plan.bank.seed,
-            backbone=plan.settings.backbone,
-            dimension=plan.settings.dimension,
-            temperature=plan.settings.loss.temperature,
-            protocols=plan.all_protocols,
-            one_piece=self._one_piece,
-            own_structures=plan.own_structures,
-            sources=merged_sources(plan.initial.manifest.sources if plan.teaches else (), plan.lists),
-            training={
-                "command": self.command,
-                "settings": plan.settings.model_dump(mode="json"),
-                "iterations_done": self.step,
-                "hours": round(self.seconds / 3600, 2),
-                "processes": self.fabric.world_size,
-                "initial": None if plan.initial is None else plan.initial.manifest.training,
-                "precision": self.precision,
-                "versions": {
-                    "cfsegmenter": __version__,
-                    "torch": torch.__version__,
-                    "python": ".".join(map(str, sys.version_info[:3])),
-                },
-            },
+        return training_manifest(
+            self.plan,
+            self._one_piece,
+            iterations=self.step,
+            seconds=self.seconds,
+            processes=self.fabric.world_size,
+            precision=self.precision,
+            command=self.command,
         )
 
     def _save(self, name: str) -> Manifest:
@@ -442,66 +395,6 @@ _FREE_TO_CHANGE = {
 }
 
 
-def merged_sources(before: Sequence[SourceRecord], lists: Sequence[CaseList]) -> tuple[SourceRecord, ...]:
-    """What a model learned from, with what it learns from now; a source that comes again counts its cases together."""
-    records = {record.name: record for record in before}
-    for each in lists:
-        had = records.get(each.source)
-        records[each.source] = SourceRecord(
-            name=each.source,
-            modality=each.modality,
-            licence=each.licence,
-            structures=tuple(dict.fromkeys((*(had.structures if had else ()), *each.structures))),
-            training_cases=len(each.of("training")) + (had.training_cases if had else 0),
-            validation_cases=len(each.of("validation")) + (had.validation_cases if had else 0),
-        )
-    return tuple(records.values())
-
-
-def is_first_process() -> bool:
-    """Whether this is the only process, or the first of those that torchrun started."""
-    return os.environ.get("RANK", "0") == "0"
-
-
-def _launch(device: torch.device, precision: str):
-    """Lightning Fabric, on the processes that torchrun started, or on this one alone."""
-    from lightning_fabric import Fabric
-
-    world = int(os.environ.get("WORLD_SIZE", "1"))
-    local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    fabric = Fabric(
-        accelerator="cuda" if device.type == "cuda" else "cpu",
-        devices=local,
-        num_nodes=world // local,
-        strategy="ddp" if world > 1 else "auto",
-        precision=precision,
-    )
-    fabric.launch()
-    return fabric
-
-
-@contextlib.contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """Hold back Ctrl-C until a step is whole: weights, optimizer and log must be of the same step in the checkpoint."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    pressed = []
-    before = signal.signal(signal.SIGINT, lambda *_: pressed.append(True))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-    if pressed:
-        raise KeyboardInterrupt
-
-
 def _be_a_single_thread(worker: int) -> None:
     """A patch is small; threads would only take the cores from the network."""
     torch.set_num_threads(1)
-
-
-def _duration(seconds: float) -> str:
-    minutes = round(seconds / 60)
-    return f"{minutes // 60} h {minutes % 60:02d} min" if minutes >= 60 else f"{minutes} min"
-

@@ -30,6 +30,7 @@ from .locking import locked
 from .model import Model, load_model, save_model
 from .model_card import write_card
 from .planning import TrainingPlan
+from .processes import is_first_process
 from .progress import Progress, silent
 from .protocols import matches
 from .segmenter import Segmenter
@@ -37,7 +38,7 @@ from .settings import UpdateSettings
 from .store import ModelStore
 from .stored_version import PAGE, REPORT, StoredVersion
 from .structures import Vocabulary
-from .training import CHECKPOINT, Trainer, is_first_process
+from .training import CHECKPOINT, Trainer
 from .update_page import write_page
 from .update_planning import plan_update
 from .update_report import Agreement, compare_answers, read_losses, write_report

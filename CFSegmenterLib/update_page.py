@@ -45,7 +45,7 @@ def _advice(report: Mapping[str, Any]) -> str:
     if not said:
         return (
             '<p class="notice good">No old structure that could be checked lost more than '
-            f'{report["margin"]:g} points of Dice, nor is one answered otherwise than before.</p>'
+            f"{report['margin']:g} points of Dice, nor is one answered otherwise than before.</p>"
         )
     listed = "".join(f"<li>{escape(each)}</li>" for each in said)
     return f'<div class="notice"><strong>Before you accept</strong><ul>{listed}</ul></div>'

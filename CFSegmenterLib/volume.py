@@ -162,9 +162,7 @@ def _native(voxels: np.ndarray) -> np.ndarray:
 def _check_values(voxels: np.ndarray, allow_constant: bool) -> None:
     kind = voxels.dtype.kind
     if kind == "c":
-        raise UserError(
-            "The voxels are complex numbers, and the network reads real ones: give the image's magnitude."
-        )
+        raise UserError("The voxels are complex numbers, and the network reads real ones: give the image's magnitude.")
     if kind not in "biuf":
         raise UserError(
             f"The voxels are not plain numbers (their type is {voxels.dtype}), and the network reads gray "
@@ -199,18 +197,14 @@ def _checked_affine(affine: np.ndarray) -> np.ndarray:
     except (TypeError, ValueError):
         matrix = np.empty(0)
     if matrix.shape != (4, 4):
-        raise UserError(
-            "The affine is not a matrix of 4 x 4 numbers: give the one that takes IJK to RAS in mm."
-        )
+        raise UserError("The affine is not a matrix of 4 x 4 numbers: give the one that takes IJK to RAS in mm.")
     if not np.all(np.isfinite(matrix)):
         raise UserError(
             "The affine of the image holds NaN or infinite numbers, so nobody can tell where its voxels lie: "
             "repair the header or export the image again."
         )
     if not np.allclose(matrix[3], (0, 0, 0, 1), rtol=0, atol=1e-9):
-        raise UserError(
-            "The last row of the affine is not 0 0 0 1: give the matrix that takes IJK to RAS in mm."
-        )
+        raise UserError("The last row of the affine is not 0 0 0 1: give the matrix that takes IJK to RAS in mm.")
     _check_spacing(matrix)
     _check_axes(matrix)
     return matrix

@@ -125,8 +125,9 @@ def install(
     except (subprocess.CalledProcessError, RuntimeError, OSError, ImportError) as error:
         logging.exception("Installation failed")
         raise UserError(
-            _("The installation failed ({reason}); the log has the details. Check the network, or install from wheels.")
-            .format(reason=error)
+            _(
+                "The installation failed ({reason}); the log has the details. Check the network, or install from wheels."
+            ).format(reason=error)
         ) from error
     return findMissing(requirements)
 

@@ -123,6 +123,7 @@ class ModelsPanel:
 
     def _showImported(self, folder: str) -> None:
         """Select the first model of the folder, and say which there are; a folder without one is forgotten again."""
+
         def isInside(modelFolder: str) -> bool:
             return Path(folder) in (Path(modelFolder), *Path(modelFolder).parents)
 

@@ -270,7 +270,14 @@ class Session:
         return task
 
     def probe(
-        self, volumeNode: Any, ras: Sequence[float], options: RunOptions, *, done=None, failed=None, progress=None,
+        self,
+        volumeNode: Any,
+        ras: Sequence[float],
+        options: RunOptions,
+        *,
+        done=None,
+        failed=None,
+        progress=None,
         cancelled=None,
     ):
         """What is at a point of the world, in mm RAS: `done` hears [(class, similarity)] and the Query of the point."""
@@ -285,8 +292,16 @@ class Session:
         return task
 
     def example(
-        self, volumeNode: Any, segmentationNode: Any, segmentID: str, options: RunOptions, *, done=None, failed=None,
-        progress=None, cancelled=None,
+        self,
+        volumeNode: Any,
+        segmentationNode: Any,
+        segmentID: str,
+        options: RunOptions,
+        *,
+        done=None,
+        failed=None,
+        progress=None,
+        cancelled=None,
     ):
         """The mean feature under a painted segment: `done` hears its Query."""
         task = Task(_("Learning the example"), done, failed, progress, cancelled)
@@ -308,8 +323,7 @@ class Session:
         return task
 
     def doubt(self, volumeNode: Any, options: RunOptions, *, done=None, failed=None, progress=None, cancelled=None):
-        """How sure the model is of a volume: `done` hears its mean margin, 0 to 1, where it sees more than background.
-        """
+        """How sure the model is of a volume: `done` hears its mean margin, 0 to 1, where it sees more than background."""
         task = Task(_("Looking for doubt"), done, failed, progress, cancelled)
 
         def hear(frame: Any, encoded: bool) -> None:
@@ -336,9 +350,7 @@ class Session:
         prompt = {name: maps.titleOf(mapNode)}
         made = dataclasses.replace(provenance.readFrom(mapNode), date=_today())
         undo.saveForUndo(segmentationNode)
-        written = segmentations.writeSegments(
-            segmentationNode, volumeNode, {name: mask}, made, self.vocabulary, prompt
-        )
+        written = segmentations.writeSegments(segmentationNode, volumeNode, {name: mask}, made, self.vocabulary, prompt)
         return written[name]
 
     def wait(self, task: Task) -> Any:

@@ -210,9 +210,7 @@ class Teaching:
 
         self.ask("report", {"store": self.storeFolder, "version": version}, heard, failed)
 
-    def accept(
-        self, version: str, confirmed: bool, done: Callable[[str], None], failed: Callable[[str], None]
-    ) -> None:
+    def accept(self, version: str, confirmed: bool, done: Callable[[str], None], failed: Callable[[str], None]) -> None:
         """Make a version the active one; `done` hears why it has to be confirmed first, or "" once it is done."""
         message = {"store": self.storeFolder, "version": version, "confirmed": confirmed}
 

@@ -215,8 +215,10 @@ class UpdatePanel:
         model = self._model()
         inStore = self._teaching.active is not None
         ui.modelLabel.text = (
-            _("none yet") if model is None
-            else _("{model}, in use in the folder below").format(model=model.title) if inStore
+            _("none yet")
+            if model is None
+            else _("{model}, in use in the folder below").format(model=model.title)
+            if inStore
             else model.title
         )
         reason = "" if isUnderWay else self._reasonNot()

@@ -128,7 +128,7 @@ def _asked_to_end() -> Iterator[threading.Event]:
     Ctrl-C needs nothing here: the trainer holds it back until a step is whole. Under torchrun only the first process
     answers; the others would leave it waiting for their gradients.
     """
-    from ..training import is_first_process
+    from ..processes import is_first_process
 
     ending = threading.Event()
     if threading.current_thread() is not threading.main_thread() or not is_first_process():

@@ -69,7 +69,7 @@ def update(
     if budget is not None and iterations is not None:
         raise UserError("Both --budget and --iterations say how long to train; give one of them.")
 
-    from ..training import is_first_process
+    from ..processes import is_first_process
     from ..update_status import StatusFile
 
     file = StatusFile(status if is_first_process() else None)
@@ -109,9 +109,9 @@ def _update(file: StatusFile, ending: threading.Event, *, cases, out, model, unl
     from ..cases import read_case_lists
     from ..catalogue import find_model
     from ..model import read_manifest
+    from ..processes import is_first_process
     from ..progress import silent
     from ..settings import UpdateSettings, read_settings
-    from ..training import is_first_process
     from ..update import update as run
 
     chosen = read_settings(settings, UpdateSettings)
@@ -124,7 +124,8 @@ def _update(file: StatusFile, ending: threading.Event, *, cases, out, model, unl
     embeddings = _embeddings(read_manifest(folder).structures, lists, text, out)
     command = recorded_command(
         "update",
-        lists, {"--budget": budget, "--iterations": iterations, "--settings": settings.name if settings else None}
+        lists,
+        {"--budget": budget, "--iterations": iterations, "--settings": settings.name if settings else None},
     )
     with shown("update", time_left=False, line_seconds=LINE_SECONDS) as bar:
         return run(

@@ -25,9 +25,9 @@ CHUNK = 1 << 20
 class WorkerClient:
     """A WorkerClient asks one worker one question at a time.
 
-        with WorkerClient() as worker:
-            worker.ask("encode", {"key": "ct", "model": folder, "affine": affine}, {"image": array})
-            found = worker.ask("similarity", {"key": "ct", "structure": "liver"}).arrays["map"]
+    with WorkerClient() as worker:
+        worker.ask("encode", {"key": "ct", "model": folder, "affine": affine}, {"image": array})
+        found = worker.ask("similarity", {"key": "ct", "structure": "liver"}).arrays["map"]
     """
 
     def __init__(self, command: Sequence[str] = COMMAND):

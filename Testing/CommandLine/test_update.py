@@ -83,8 +83,20 @@ def test_bad_input_gets_one_sentence_and_leaves_nothing(arguments, sentence, upd
 def a_process(model, cases, settings, out: Path, *arguments, launcher=("-m", "CFSegmenterLib"), stdin=None):
     return subprocess.Popen(
         [
-            sys.executable, *launcher, "update", "--model", str(model), "--cases", str(cases), "--settings",
-            str(settings), "--out", str(out), "--device", "cpu", *map(str, arguments),
+            sys.executable,
+            *launcher,
+            "update",
+            "--model",
+            str(model),
+            "--cases",
+            str(cases),
+            "--settings",
+            str(settings),
+            "--out",
+            str(out),
+            "--device",
+            "cpu",
+            *map(str, arguments),
         ],
         cwd=ROOT,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
@@ -116,9 +128,7 @@ def test_an_attended_update_stops_after_a_checkpoint_when_nobody_attends_any_mor
 
 
 @pytest.mark.slow
-def test_two_processes_under_torchrun_make_the_version_that_one_makes(
-    update, a_model_folder, a_new_source, tmp_path
-):
+def test_two_processes_under_torchrun_make_the_version_that_one_makes(update, a_model_folder, a_new_source, tmp_path):
     settings = tmp_path / "short.json"
     settings.write_text(json.dumps({**UPDATE_SETTINGS, "iterations": 2, "patches_per_step": 2}))
     assert update().exit_code == 0

@@ -83,9 +83,7 @@ _WHOLE_ONLY = {(float, one) for one in INTEGER_WIDGETS}
 
 
 def _byProperty(widget, signal: str, name: str, convert: Callable = lambda value: value) -> Connector:
-    return Connector(
-        widget, signal, lambda: convert(getattr(widget, name)), lambda value: setattr(widget, name, value)
-    )
+    return Connector(widget, signal, lambda: convert(getattr(widget, name)), lambda value: setattr(widget, name, value))
 
 
 def _byChoice(widget, annotations: list) -> Connector:

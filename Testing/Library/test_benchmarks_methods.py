@@ -184,9 +184,7 @@ def test_dodnets_answer_follows_its_task_code(a_plan, an_image):
 def test_clip_drivens_answer_follows_its_text(a_plan, an_image):
     texts = {"liver": np.ones(32), "spleen": np.ones(32), "left kidney": -np.ones(32)}
     network = ClipDrivenNetwork(a_plan, texts).eval()
-    liver, spleen, kidney = (
-        network.logits(an_image, torch.tensor([a_plan.bank.index(name)]))[0] for name in texts
-    )
+    liver, spleen, kidney = (network.logits(an_image, torch.tensor([a_plan.bank.index(name)]))[0] for name in texts)
     torch.testing.assert_close(liver, spleen)
     assert not torch.allclose(liver, kidney)
 

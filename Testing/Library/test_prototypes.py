@@ -130,9 +130,7 @@ def test_a_text_prototype_tells_its_prompt_and_how_much_of_its_text_it_kept():
 
 
 def test_a_code_prototype_has_no_prompt_even_when_one_is_given():
-    assert PrototypeBank.start(4).append("liver", None, prompt="a liver").entries[1] == Prototype(
-        "liver", "code"
-    )
+    assert PrototypeBank.start(4).append("liver", None, prompt="a liver").entries[1] == Prototype("liver", "code")
 
 
 @pytest.mark.parametrize("scale", [1e-300, 1e-30, 1.0, 1e30, 1e300])
@@ -346,9 +344,7 @@ def test_real_organ_names_are_twins_before_the_bank_and_apart_after_it():
     units = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     row = {name: number for number, name in enumerate(CLIP_NAMES)}
     assert units[row["Left Kidney"]] @ units[row["Right Kidney"]] == pytest.approx(0.989, abs=1e-3)
-    assert units[row["Left Adrenal Gland"]] @ units[row["Right Adrenal Gland"]] == pytest.approx(
-        0.992, abs=1e-3
-    )
+    assert units[row["Left Adrenal Gland"]] @ units[row["Right Adrenal Gland"]] == pytest.approx(0.992, abs=1e-3)
 
     bank = PrototypeBank.start()
     for name, embedding in zip(CLIP_NAMES, vectors, strict=True):

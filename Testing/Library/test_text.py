@@ -93,9 +93,7 @@ def open_clips_own(open_clip, model, texts: list[str]) -> np.ndarray:
 
 def in_a_fresh_python(code: str, *arguments: object, **environment: str) -> subprocess.CompletedProcess:
     command = [sys.executable, "-c", code, *map(str, arguments)]
-    return subprocess.run(
-        command, cwd=ROOT, env=os.environ | environment, capture_output=True, text=True, timeout=300
-    )
+    return subprocess.run(command, cwd=ROOT, env=os.environ | environment, capture_output=True, text=True, timeout=300)
 
 
 def test_embeddings_are_those_of_open_clip(open_clip, model, weights):
@@ -128,9 +126,7 @@ def test_one_string_is_one_name_and_no_names_are_no_rows(weights):
     assert an_encoder(weights).encode(name for name in NAMES).shape == (3, 16)
 
 
-@pytest.mark.parametrize(
-    "kind", ["text only", "torch", "distributed", "half", "custom text", "custom safetensors"]
-)
+@pytest.mark.parametrize("kind", ["text only", "torch", "distributed", "half", "custom text", "custom safetensors"])
 def test_every_common_form_of_checkpoint_gives_the_same_embeddings(open_clip, model, weights, tmp_path, kind):
     import torch
 
@@ -342,9 +338,7 @@ def test_weights_of_another_architecture_are_refused(open_clip, weights, tmp_pat
 def test_weights_that_give_no_embedding_are_refused(open_clip, model, tmp_path):
     state = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
     for factor in (0.0, float("nan")):
-        save_file(
-            state | {"text_projection": state["text_projection"] * factor}, tmp_path / "clip.safetensors"
-        )
+        save_file(state | {"text_projection": state["text_projection"] * factor}, tmp_path / "clip.safetensors")
         with pytest.raises(UserError, match="no usable embedding"):
             an_encoder(tmp_path / "clip.safetensors", cache_dir=tmp_path / "cache").encode("liver")
     assert not (tmp_path / "cache").exists()
@@ -418,9 +412,7 @@ def test_without_consent_nothing_is_fetched(open_clip, no_network, architecture,
 
 
 @pytest.mark.parametrize("architecture", ["ViT-B-16-SigLIP", "roberta-ViT-B-32", "xlm-roberta-base-ViT-B-32"])
-def test_a_tokenizer_from_the_hub_needs_consent_even_with_local_weights(
-    open_clip, weights, no_network, architecture
-):
+def test_a_tokenizer_from_the_hub_needs_consent_even_with_local_weights(open_clip, weights, no_network, architecture):
     with pytest.raises(TextUnavailable, match="fetches its tokenizer"):
         TextEncoder(weights, architecture=architecture).encode("liver")
     assert no_network == []

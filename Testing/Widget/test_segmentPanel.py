@@ -1,6 +1,5 @@
 """The segment panel before a run: why Apply cannot be clicked, what it would take, and what can be chosen."""
 
-
 import numpy as np
 import qt
 import slicer

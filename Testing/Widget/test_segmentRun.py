@@ -1,6 +1,5 @@
 """The segment panel during a run and after it: progress, cancelling, results, frames of a sequence."""
 
-
 import numpy as np
 import slicer
 

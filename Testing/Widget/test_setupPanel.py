@@ -169,9 +169,7 @@ def testTestSaysWhoAnswers(panel, link):
     assert link.last.message == {"protocol": 1}
     assert not panel.ui.testButton.enabled
     link.last.answer(HELLO)
-    assert panel.ui.testedLabel.text == (
-        "CFSegmenter 0.3 answers on cuda (16-mixed), with 12.3 GB of free memory."
-    )
+    assert panel.ui.testedLabel.text == ("CFSegmenter 0.3 answers on cuda (16-mixed), with 12.3 GB of free memory.")
     assert panel.ui.testButton.enabled
     assert link.verbs == ["hello", "models"]
 

@@ -128,9 +128,7 @@ def test_teach_read_decide_use_and_go_back(module, scene, process, tmp_path, mon
     assert (tmp_path / "versions" / "versions" / "2" / "weights.safetensors").is_file(), "nothing is ever deleted"
 
 
-def test_of_the_loaded_scans_the_one_that_is_least_sure_is_to_be_annotated_next(
-    module, scene, process, a_model_folder
-):
+def test_of_the_loaded_scans_the_one_that_is_least_sure_is_to_be_annotated_next(module, scene, process, a_model_folder):
     widget = module.widget()
     panel, session = widget.teachPanels.nextPanel, widget.logic.session
     process(lambda: session.models, PATIENCE)

@@ -1,0 +1,80 @@
+"""What a model says of its own training: the manifest that a training writes."""
+
+from __future__ import annotations
+
+import datetime
+import sys
+from collections.abc import Sequence
+
+import torch
+
+from . import __version__
+from .cases import CaseList
+from .model import Manifest, SourceRecord
+from .planning import TrainingPlan
+
+
+def training_manifest(
+    plan: TrainingPlan,
+    one_piece: Sequence[str],
+    *,
+    iterations: int,
+    seconds: float,
+    processes: int,
+    precision: str,
+    command: str,
+) -> Manifest:
+    """The manifest of what was learned so far.
+
+    Args:
+        one_piece: structures that are one piece in every annotation.
+        iterations, seconds: done so far.
+        command: that started it.
+    """
+    record = plan.bank.to_dict()
+    return Manifest(
+        name=plan.name,
+        version=plan.version,
+        parent=plan.parent,
+        created=datetime.date.today().isoformat(),
+        licence=plan.licence,
+        prototypes=tuple(record["entries"]),
+        prototype_seed=plan.bank.seed,
+        backbone=plan.settings.backbone,
+        dimension=plan.settings.dimension,
+        temperature=plan.settings.loss.temperature,
+        protocols=plan.all_protocols,
+        one_piece=tuple(one_piece),
+        own_structures=plan.own_structures,
+        sources=merged_sources(plan.initial.manifest.sources if plan.teaches else (), plan.lists),
+        training={
+            "command": command,
+            "settings": plan.settings.model_dump(mode="json"),
+            "iterations_done": iterations,
+            "hours": round(seconds / 3600, 2),
+            "processes": processes,
+            "initial": None if plan.initial is None else plan.initial.manifest.training,
+            "precision": precision,
+            "versions": {
+                "cfsegmenter": __version__,
+                "torch": torch.__version__,
+                "python": ".".join(map(str, sys.version_info[:3])),
+            },
+        },
+    )
+
+
+def merged_sources(before: Sequence[SourceRecord], lists: Sequence[CaseList]) -> tuple[SourceRecord, ...]:
+    """What a model learned from, with what it learns from now; a source that comes again counts its cases together."""
+    records = {record.name: record for record in before}
+    for each in lists:
+        had = records.get(each.source)
+        records[each.source] = SourceRecord(
+            name=each.source,
+            modality=each.modality,
+            licence=each.licence,
+            structures=tuple(dict.fromkeys((*(had.structures if had else ()), *each.structures))),
+            training_cases=len(each.of("training")) + (had.training_cases if had else 0),
+            validation_cases=len(each.of("validation")) + (had.validation_cases if had else 0),
+        )
+    return tuple(records.values())
