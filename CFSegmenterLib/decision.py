@@ -4,6 +4,10 @@ Every known prototype competes, whether it was asked for or not. A voxel of the 
 kidney nor the background; left out of the contest, it would be given to one of them by chance. It also makes answers
 independent of each other: asking for one structure more never changes another one's mask.
 
+Structures that were taught only in other kinds of scan are guests: in this kind of scan nobody ever told them what they
+are not. They take what the structures at home here leave to the background, and nothing of theirs, so that a structure
+taught in CT cannot take an organ's place in MR.
+
 Structures that overlap (a whole and its parts, parts by different divisions) do not compete, so a voxel belongs to a
 structure where that is more similar than everything that it excludes. Structures that exclude each other are decided
 together, in layers.
@@ -11,6 +15,7 @@ together, in layers.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,6 +62,27 @@ def _layer(group: list[int], overlaps: np.ndarray) -> Layer:
     for member in group:
         beside.setdefault(tuple(i for i in others if not overlaps[i, member]), []).append(member)
     return Layer(tuple(group), rivals, tuple((tuple(m), against) for against, m in beside.items() if against))
+
+
+def with_guests_last(similarities: Tensor, guests: Sequence[int], overlaps: np.ndarray) -> Tensor:
+    """Similarities in which a guest has none where a structure at home that excludes it beats the background.
+
+    Args:
+        similarities: (N, K + 1), left as they are.
+        guests: indices of prototypes.
+        overlaps: as in `plan_layers`.
+    """
+    hosts = np.setdiff1d(np.arange(1, len(overlaps)), guests)
+    result = similarities.clone()
+    by_hosts: dict[bytes, list[int]] = {}
+    for guest in guests:
+        by_hosts.setdefault(overlaps[guest, hosts].tobytes(), []).append(guest)
+    for group in by_hosts.values():
+        excluding = hosts[~overlaps[group[0], hosts]]
+        if len(excluding):
+            taken = _columns(similarities, tuple(excluding)).amax(dim=1) > similarities[:, 0]
+            result[:, group] = similarities[:, group].masked_fill(taken[:, None], -torch.inf)
+    return result
 
 
 def winners(similarities: Tensor, layer: Layer) -> np.ndarray:

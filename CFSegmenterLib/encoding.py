@@ -6,6 +6,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -13,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .decision import Layer, margins, plan_layers, winners
+from .decision import margins, plan_layers, winners, with_guests_last
 from .errors import UserError
 from .grid import ModelGrid, Taps
 from .hierarchy import overlap_matrix
@@ -115,6 +116,7 @@ class Encoding:
         self.repertoire = Repertoire(model.manifest.structures, vocabulary, model.manifest.name)
         self._overlaps = overlap_matrix(model.bank.names, vocabulary)
         self.layers = plan_layers(self._overlaps)
+        self._guests = tuple(model.bank.index(name) for name in model.manifest.guests(protocol.modality))
         with torch.inference_mode():
             self._cosine = model.network.cosine()
             prototypes = torch.from_numpy(np.array(model.bank.matrix, dtype=np.float32))
@@ -277,11 +279,14 @@ class Encoding:
 
     def _decide(self, progress: Progress) -> tuple[np.ndarray, ...]:
         if self._decided is None:
-            deciders = [_chooser(layer) for layer in self.layers]
-            decided = self._over_volume(deciders, np.uint16, "deciding", progress)
+            deciders = [partial(winners, layer=layer) for layer in self.layers]
+            decided = self._over_volume(deciders, np.uint16, "deciding", progress, self._with_guests_last)
             self._boxes = tuple(bounding_boxes(contest) for contest in decided)
             self._decided = decided
         return self._decided
+
+    def _with_guests_last(self, similarities: Tensor) -> Tensor:
+        return with_guests_last(similarities, self._guests, self._overlaps) if self._guests else similarities
 
     def _make_whole(self, members: Sequence[int]) -> None:
         """Leave only the largest piece of the prototypes whose structures are of one piece; the rest is background."""
@@ -298,10 +303,16 @@ class Encoding:
             self._whole.add(index)
 
     def _over_volume(
-        self, deciders: Sequence[Callable[[Tensor], np.ndarray]], dtype: type, message: str, progress: Progress
+        self,
+        deciders: Sequence[Callable[[Tensor], np.ndarray]],
+        dtype: type,
+        message: str,
+        progress: Progress,
+        prepare: Callable[[Tensor], Tensor] = lambda similarities: similarities,
     ) -> tuple[np.ndarray, ...]:
         """Apply each of `deciders`, (N, K + 1) similarities -> (N,), at every voxel of the volume's own grid.
 
+        `prepare` is applied to the similarities before, once for all of them.
         What is interpolated, slab by slab, is the fewer of C features and K similarities.
         """
         shape = self.grid.ordered_shape
@@ -311,7 +322,7 @@ class Encoding:
                 advance(progress, start, shape[0], message)
                 rows = [result[start:stop].reshape(-1) for result in results]
                 first = 0
-                for similarities in self._similarities(start, stop):
+                for similarities in map(prepare, self._similarities(start, stop)):
                     last = first + len(similarities)
                     for row, decide in zip(rows, deciders, strict=True):
                         row[first:last] = decide(similarities)
@@ -344,10 +355,6 @@ class Encoding:
         rows = max(1, ROWS_BYTES // row_bytes)
         for start in range(0, shape[0], rows):
             yield start, min(shape[0], start + rows)
-
-
-def _chooser(layer: Layer) -> Callable[[Tensor], np.ndarray]:
-    return lambda similarities: winners(similarities, layer)
 
 
 def _interpolated(values: Tensor, taps: Taps, axis: int) -> Tensor:

@@ -19,7 +19,7 @@ from .errors import UserError
 from .files.writing import write_text
 from .network import PrototypeNetwork, load_weights, weights_of
 from .parsing import first_complaint
-from .protocols import Protocol
+from .protocols import Protocol, matches
 from .prototypes import PrototypeBank
 from .settings import BackboneSettings
 from .store_index import refuse_version
@@ -86,6 +86,16 @@ class Manifest(BaseModel):
     def structures(self) -> tuple[str, ...]:
         """What the model can segment, in the order of arrival."""
         return tuple(entry["name"] for entry in self.prototypes[1:])
+
+    def guests(self, modality: str) -> tuple[str, ...]:
+        """The structures that were taught only in scans of other modalities; one of unknown sources is none of them."""
+        taught_in: dict[str, list[str]] = {}
+        for source in self.sources:
+            for name in source.structures:
+                taught_in.setdefault(name, []).append(source.modality)
+        return tuple(
+            n for n in self.structures if n in taught_in and not any(matches(m, modality) for m in taught_in[n])
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -77,7 +77,7 @@ class PatchSequence(Dataset):
     def __getitem__(self, number: int) -> Patch:
         """Patch `number` of the sequence, which has no end."""
         random = np.random.default_rng([self.settings.seed, number])
-        annotated = number % self.per_step < self.settings.patches_per_step
+        annotated = self.is_annotated(number)
         draw = self.sampler.draw(random) if annotated else self.sampler.draw_unannotated(random)
         case, protocol = self.prepared[draw.case], self.protocols[draw.case]
         center = self._center(case, draw.structure, protocol.patch, random)
@@ -102,6 +102,10 @@ class PatchSequence(Dataset):
         if self.mirrors[draw.case] and random.random() < 0.5:
             out_image, out_labels = mirrored(out_image, out_labels, self.mirror_table)
         return Patch(out_image.contiguous(), out_labels[0].contiguous(), draw.case)
+
+    def is_annotated(self, number: int) -> bool:
+        """Whether patch `number` is of an annotated case."""
+        return number % self.per_step < self.settings.patches_per_step
 
     def _center(self, case: PreparedCase, structure: str | None, patch, random: np.random.Generator) -> np.ndarray:
         """A voxel of the structure, moved by up to a quarter of the patch; or any voxel."""

@@ -139,6 +139,7 @@ class TrainingSettings(_Settings):
         average: decay of the running average of the weights, which is what is validated and saved.
         distillation: of an update; a first stage has no teacher and does not look at it.
         unannotated: patches from images without any annotation, where there are such, for each of `patches_per_step`.
+        aim: of an update; give new structures a head start (see `aiming`).
         budget_seconds: end when so much time has been trained, even before the last iteration, and let the learning
             rate fall accordingly; None leaves it to `iterations`.
         dimension: D, the width of the prototypes.
@@ -155,6 +156,7 @@ class TrainingSettings(_Settings):
     augmentation: AugmentationSettings = AugmentationSettings()
     distillation: DistillationSettings = DistillationSettings()
     unannotated: float = Field(default=1.0, ge=0)
+    aim: bool = True
     iterations: int = Field(default=10_000, ge=1)
     budget_seconds: float | None = Field(default=None, gt=0)
     patches_per_step: int = Field(default=2, ge=1)
@@ -181,6 +183,7 @@ class UpdateSettings(_Settings):
         sources: as in `TrainingSettings`, for sources of a kind of scan that the model does not read yet.
         loss: for what is newly annotated; its temperature is the model's.
         unannotated: patches from images without annotation, where there are such, for each of `patches_per_step`.
+        aim: give new structures a head start (see `aiming`).
         margin: points of Dice that an old structure may lose before accepting asks twice.
         least_agreement: Dice between the old and the new answer below which an old structure that no validation case
             shows counts as fallen.
@@ -200,6 +203,7 @@ class UpdateSettings(_Settings):
     augmentation: AugmentationSettings = AugmentationSettings()
     distillation: DistillationSettings = DistillationSettings()
     unannotated: float = Field(default=1.0, ge=0)
+    aim: bool = True
     margin: float = Field(default=2.0, ge=0)
     least_agreement: float = Field(default=0.8, ge=0, le=1)
     images_compared: int = Field(default=12, ge=1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import itertools
 import math
 import time
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
+from .aiming import Readout, aimed
 from .cases import Case
 from .checkpoint import TrainingState, load_checkpoint, read_record, save_checkpoint
 from .errors import Cancelled, UserError
@@ -41,6 +43,8 @@ from .training_record import training_manifest
 CHECKPOINT = "checkpoint.safetensors"
 GRADIENT_LIMIT = 12.0
 SKIPS_ALLOWED = 10
+AIMED_ON, AIMED_ON_MOST = 12, 128
+"""Patches for each new structure, and for all of them, that its head start is read off."""
 CASES_LOOKED_AT = 100
 """Annotations of a source that decide which of its structures are of one piece."""
 
@@ -92,7 +96,8 @@ class Trainer:
         self.lesson = self._lesson()
         self.step, self.validated, self.best, self.seconds = 0, 0, -math.inf, 0.0
         self._skipped = 0
-        self._resume()
+        if not self._resume() and plan.teaches and settings.aim:
+            self._aim(progress)
 
     def train(self, progress: Progress = silent, until: int | None = None) -> Manifest:
         """Train to the last iteration and write the models.
@@ -170,7 +175,7 @@ class Trainer:
 
     def loss(self, patch: Patch) -> LossTerms:
         """The lesson's loss of one patch."""
-        image = patch.image[None].to(self.fabric.device).contiguous(memory_format=torch.channels_last_3d)
+        image = self._on_device(patch.image)
         features = self.network(image)[0].flatten(0, 2)
         return self.lesson(image, features, self.state.network.cosine(), patch)
 
@@ -224,7 +229,7 @@ class Trainer:
         if not plan.teaches:
             return first
         teacher = plan.initial.network.to(device, memory_format=torch.channels_last_3d)
-        overlaps = torch.tensor(overlap_matrix(plan.bank.names, self.vocabulary), device=device)
+        overlaps = self._overlaps.to(device)
         known = len(plan.initial.bank)
         precision = autocast(device, self.precision)
         share = plan.settings.patches_per_step / self.patches.per_step
@@ -267,10 +272,11 @@ class Trainer:
             load_weights(network, weights_of(self.plan.initial.network))
         return network
 
-    def _resume(self) -> None:
+    def _resume(self) -> bool:
+        """Go on from the folder's checkpoint; False where it holds none."""
         path = self.folder / CHECKPOINT
         if not path.exists():
-            return
+            return False
         record = read_record(path)
         prototypes = self._checksum_of_prototypes()
         if record["settings"] != self._fingerprint() or record.get("prototypes", prototypes) != prototypes:
@@ -281,6 +287,43 @@ class Trainer:
         load_checkpoint(path, self.state)
         self.step, self.best, self.seconds = record["step"], record["best"], record["seconds"]
         self.validated = record.get("validated", self.step)
+        return True
+
+    @torch.no_grad()
+    def _aim(self, progress: Progress) -> None:
+        """Give an update's new structures a head start: turn the projection to where their voxels lie already."""
+        bank, overlaps = self.plan.bank, self._overlaps
+        readouts = {k: Readout(self.state.network.features) for k in range(len(self.plan.initial.bank), len(bank))}
+        cosine = self.state.averaged.cosine()
+        count = min(AIMED_ON * len(readouts), AIMED_ON_MOST)
+        annotated = filter(self.patches.is_annotated, itertools.count())
+        for looked_at, number in enumerate(itertools.islice(annotated, count)):
+            advance(progress, looked_at, count, f"looking at new structures, patch {looked_at + 1} of {count}")
+            patch = self.patches[number]
+            with autocast(self.fabric.device, self.precision):
+                features = self.state.averaged(self._on_device(patch.image))[0].flatten(0, 2)
+            units, labels = cosine.unit(features).cpu(), patch.labels.flatten()
+            for k, readout in readouts.items():
+                if bank.names[k] in self.cases[patch.case].annotated:
+                    inside = labels == k
+                    readout.see(units[inside], units[~inside & ~overlaps[k][labels]])
+        projection = self.state.network.projection
+        for k, readout in readouts.items():
+            direction = readout.direction()
+            if direction is not None:
+                projection.copy_(aimed(projection, self._prototypes[k], direction.to(projection.device)))
+        # Every process computes the same; on unlike processors nearly the same, and they must be one network.
+        projection.copy_(self.fabric.broadcast(projection.detach()))
+        self.state.averaged.projection.copy_(projection)
+
+    @cached_property
+    def _overlaps(self) -> torch.Tensor:
+        """(K + 1, K + 1) bool, which structures overlap."""
+        return torch.tensor(overlap_matrix(self.plan.bank.names, self.vocabulary))
+
+    def _on_device(self, image: torch.Tensor) -> torch.Tensor:
+        """(1, X, Y, Z) of a patch -> (1, 1, X, Y, Z) as the network takes it."""
+        return image[None].to(self.fabric.device).contiguous(memory_format=torch.channels_last_3d)
 
     def _fingerprint(self) -> dict[str, Any]:
         """What must be the same for a training to be resumed."""

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from CFSegmenterLib.decision import Layer, margins, plan_layers, winners
+from CFSegmenterLib.decision import Layer, margins, plan_layers, winners, with_guests_last
 from CFSegmenterLib.hierarchy import overlap_matrix
 from CFSegmenterLib.structures import Vocabulary
 
@@ -86,6 +86,44 @@ def test_a_voxel_belongs_to_what_is_more_similar_than_all_that_it_excludes(names
                 assert not np.any(found[one] & found[other]), "what excludes each other is never both"
 
 
+GUESTS = [(EXCLUSIVE, (2, 4)), (NESTED, (3, 4)), (MIXED, (1, 5)), (SHARED, (2, 5)), (EXCLUSIVE, (1, 2, 3, 4))]
+
+
+def decided(similarities: torch.Tensor, names) -> dict[int, np.ndarray]:
+    won = [(layer, winners(similarities, layer)) for layer in layers_of(names)]
+    return {member: found == member for layer, found in won for member in layer.members}
+
+
+@pytest.mark.parametrize("names, guests", GUESTS)
+def test_guests_take_nothing_from_the_structures_at_home(names, guests):
+    similarities = torch.from_numpy(some_similarities(len(names)))
+    without = similarities.clone()
+    without[:, list(guests)] = -torch.inf
+    found = decided(with_guests_last(similarities, guests, overlaps_of(names)), names)
+    alone = decided(without, names)
+    for host in set(found) - set(guests):
+        np.testing.assert_array_equal(found[host], alone[host], names[host])
+
+
+@pytest.mark.parametrize("names, guests", GUESTS)
+def test_guests_share_what_is_left_to_the_background_by_the_common_rule(names, guests):
+    similarities, overlaps = torch.from_numpy(some_similarities(len(names))), overlaps_of(names)
+    found = decided(with_guests_last(similarities, guests, overlaps), names)
+    hosts = [i for i in range(1, len(names)) if i not in guests]
+    for guest in guests:
+        excluding = [i for i in hosts if not overlaps[guest, i]]
+        others = [i for i in guests if i != guest and not overlaps[guest, i]]
+        expected = similarities[:, guest] > similarities[:, 0]
+        for host in excluding:
+            expected &= similarities[:, host] <= similarities[:, 0]
+        for other in others:
+            its_hosts = [i for i in hosts if not overlaps[other, i]]
+            is_out = (similarities[:, its_hosts] > similarities[:, :1]).any(dim=1)
+            expected &= is_out | (similarities[:, guest] > similarities[:, other])
+        assert expected.any()
+        np.testing.assert_array_equal(found[guest], expected.numpy(), names[guest])
+
+
 @pytest.mark.parametrize("names", ALL)
 def test_the_margin_is_the_lead_over_the_best_that_is_excluded(names):
     similarities, overlaps = some_similarities(len(names)), overlaps_of(names)
@@ -125,6 +163,7 @@ def test_similarities_are_left_as_they_were():
         winners(similarities, layer)
     for names in (SHARED, SHARED[:5]):
         margins(similarities[:, : len(names)], overlaps_of(names))
+    with_guests_last(similarities, (2, 4), overlaps_of(SHARED))
     torch.testing.assert_close(similarities, kept, rtol=0, atol=0)
 
 

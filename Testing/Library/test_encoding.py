@@ -166,6 +166,24 @@ def test_asking_for_one_more_never_changes_another(a_painted_model):
             np.testing.assert_array_equal(together.mask(name), alone[name])
 
 
+def test_what_was_taught_only_in_another_kind_of_scan_takes_no_voxel_of_what_is_at_home_here():
+    at_home, guest = ORGANS[:-1], ORGANS[-1]
+    record = a_plain_model().manifest.sources[0]
+    sources = tuple(
+        record.model_copy(update={"name": modality, "modality": modality, "structures": structures})
+        for modality, structures in (("mr-t2", at_home), ("ct", (guest,)))
+    )
+    models = [a_plain_model(), a_plain_model(sources=sources)]
+    alike, second = (a_random_encoding(model).segment(ORGANS) for model in models)
+    lost = alike.mask(guest) & ~second.mask(guest)
+    assert lost.any() and second.mask(guest).any()
+    assert not np.any(second.mask(guest) & ~alike.mask(guest))
+    for name in at_home:
+        assert not np.any(alike.mask(name) & ~second.mask(name)), name
+    regained = np.any([second.mask(name) & ~alike.mask(name) for name in at_home], axis=0)
+    np.testing.assert_array_equal(regained, lost)
+
+
 def test_structures_that_exclude_each_other_share_one_label_map(a_painted_model):
     encoding, indices = an_identical_encoding(a_painted_model)
     segmentation = encoding.segment(["spleen", "liver"])

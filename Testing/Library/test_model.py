@@ -15,6 +15,7 @@ from CFSegmenterLib.errors import UserError
 from CFSegmenterLib.model import (
     FORMAT,
     Model,
+    SourceRecord,
     build_network,
     checksum,
     load_model,
@@ -26,6 +27,8 @@ from CFSegmenterLib.model import (
 from CFSegmenterLib.network import weights_of
 from CFSegmenterLib.resources import resource_path
 from CFSegmenterLib.segmenter import Segmenter
+
+from .painted import a_plain_model
 
 FILES = ["README.md", "manifest.json", "weights.safetensors"]
 
@@ -205,3 +208,23 @@ def test_scores_are_recorded_without_touching_the_weights(a_copy):
     assert sorted(p.name for p in a_copy.iterdir()) == FILES
     with pytest.raises(UserError, match="not a model folder"):
         record_scores(a_copy.parent, scores)
+
+
+@pytest.mark.parametrize(
+    "modality, guests",
+    [("mr-t2", ("lesion",)), ("mr", ("lesion",)), ("mr-t1", ("spleen", "lesion")), ("ct", ("spleen",)), ("pt", None)],
+)
+def test_a_guest_was_taught_only_in_other_kinds_of_scan(modality, guests):
+    def record(name, modality, structures):
+        return SourceRecord(
+            name=name, modality=modality, licence="", structures=structures, training_cases=1, validation_cases=0
+        )
+
+    names = ("liver", "spleen", "lesion", "of unknown source")
+    sources = (
+        record("a", "mr-t2", ("liver", "spleen")),
+        record("b", "ct", ("liver", "lesion")),
+        record("c", "mr-t1", ("liver",)),
+    )
+    manifest = a_plain_model(names, sources=sources).manifest
+    assert manifest.guests(modality) == (names[:3] if guests is None else guests)

@@ -17,9 +17,11 @@ from CFSegmenterLib.model import load_model, read_manifest
 from CFSegmenterLib.network import weights_of
 from CFSegmenterLib.own_structures import entry_of, own_structure
 from CFSegmenterLib.phantom import draw_small
+from CFSegmenterLib.prepared import load_case
 from CFSegmenterLib.segmenter import Segmenter
 from CFSegmenterLib.settings import UpdateSettings
 from CFSegmenterLib.store import ModelStore
+from CFSegmenterLib.training import Trainer
 from CFSegmenterLib.update import update, update_name, version_of
 from CFSegmenterLib.update_planning import images_in, plan_update
 from CFSegmenterLib.update_status import StatusFile
@@ -181,6 +183,24 @@ def test_a_cancelled_update_goes_on_where_it_was_and_ends_as_if_nothing_had_been
     version = update(a_model_folder, lists, store=tmp_path / "store", settings=settings, device="cpu", progress=watch)
     assert steps[0] == 8
     assert version.manifest.weights_sha256 == through.manifest.weights_sha256
+
+
+def test_a_new_structure_has_a_head_start_before_the_first_step_and_the_old_ones_keep_their_order(
+    a_model, a_new_source, tmp_path
+):
+    lists = read_case_lists([a_new_source])
+    plan = plan_update(a_model, lists, some_settings(), parent="1")
+    volume, labels = load_case(lists[0].of("validation")[0])
+    stands_out, best_of_old = {}, {}
+    for aim in (False, True):
+        settings = plan.settings.model_copy(update={"aim": aim})
+        trainer = Trainer(replace(plan, settings=settings), tmp_path / str(aim), device="cpu")
+        encoding = Segmenter(trainer.model(), device="cpu", precision="32-true").encode(volume)
+        likeness = encoding.similarity(NEW_STRUCTURE)
+        stands_out[aim] = likeness[labels > 0].mean() - likeness[labels == 0].mean()
+        best_of_old[aim] = np.argmax([encoding.similarity(name) for name in OLD], axis=0)
+    assert stands_out[True] > stands_out[False] + 0.1
+    assert (best_of_old[True] == best_of_old[False]).mean() > 0.99
 
 
 def test_an_update_that_was_killed_before_it_tidied_up_makes_no_second_version(

@@ -1,0 +1,63 @@
+"""Aiming: a head start for new structures, before the first step of an update.
+
+A new prototype is at right angles to nearly all that the projection reaches, so at first no voxel resembles it, and a
+short update would spend its first part on turning the projection there. How far the features of the model at hand tell
+the new structure apart already is read off in closed form: ridge regression of "this voxel is of the structure" on the
+unit feature. The result is added along the new prototype alone. Prototypes are at right angles to each other, so the
+numerators of all other similarities stay exactly as they were, and with them the order of the old structures at every
+voxel: only a new one can come before them.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+RIDGE = 1e-3
+"""Relative to the mean square of a feature's channel."""
+
+
+class Readout:
+    """A Readout gathers unit features inside and outside a structure, and answers with what tells them apart.
+
+    Both sides weigh the same, however few voxels lie inside. Only second moments are kept, so it may see any number.
+    """
+
+    def __init__(self, channels: int, device: torch.device | str = "cpu"):
+        """`channels`: C, the width of a feature."""
+        nothing = torch.zeros(channels, channels, dtype=torch.float64, device=device)
+        self._squares = {True: nothing, False: nothing}
+        self._counts = {True: 0, False: 0}
+        self._sum = nothing[0]
+
+    def see(self, inside: Tensor, outside: Tensor) -> None:
+        """Add (N, C) unit features of voxels of the structure, and (M, C) of others."""
+        for side, features in ((True, inside.double()), (False, outside.double())):
+            self._squares[side] = self._squares[side] + features.T @ features
+            self._counts[side] += len(features)
+        self._sum = self._sum + inside.double().sum(dim=0)
+
+    def direction(self) -> Tensor | None:
+        """(C,) float64 whose product with a unit feature is near 1 inside and near 0 outside; None where it saw only
+        one of the two."""
+        if not all(self._counts.values()):
+            return None
+        moments = sum(self._squares[side] / self._counts[side] for side in (True, False))
+        ridge = RIDGE * moments.diagonal().mean() * torch.eye(len(moments)).to(moments)
+        return torch.linalg.solve(moments + ridge, self._sum / self._counts[True])
+
+
+def aimed(projection: Tensor, prototype: Tensor, direction: Tensor) -> Tensor:
+    """The projection that answers a unit feature u with `direction @ u` along a new prototype.
+
+    Args:
+        projection: (D, C).
+        prototype: (D,) of length 1, at right angles to the other prototypes.
+        direction: (C,).
+
+    Returns:
+        (D, C) in the projection's precision. A voxel's embedding has no longer length 1, as every similarity sees to.
+    """
+    exact, along = projection.double(), prototype.double()
+    change = torch.outer(along, direction.to(exact) - exact.T @ along)
+    return (exact + change).to(projection)
