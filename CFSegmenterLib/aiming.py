@@ -38,13 +38,21 @@ class Readout:
         self._sum = self._sum + inside.double().sum(dim=0)
 
     def direction(self) -> Tensor | None:
-        """(C,) float64 whose product with a unit feature is near 1 inside and near 0 outside; None where it saw only
-        one of the two."""
+        """(C,) float64 whose product with a unit feature tells inside from outside; None where it saw only one of them.
+
+        The regression is scaled by the share of the variance that it explains, 0 where the features say nothing and 1
+        where they say all: a head start that is mostly wrong has to be unlearned, and does harm in scans that nobody
+        looks at.
+        """
         if not all(self._counts.values()):
             return None
-        moments = sum(self._squares[side] / self._counts[side] for side in (True, False))
+        inside, outside = (self._squares[side] / self._counts[side] for side in (True, False))
+        moments = inside + outside
         ridge = RIDGE * moments.diagonal().mean() * torch.eye(len(moments)).to(moments)
-        return torch.linalg.solve(moments + ridge, self._sum / self._counts[True])
+        mean = self._sum / self._counts[True]
+        direction = torch.linalg.solve(moments + ridge, mean)
+        explained = 2 * float(direction @ mean) - 1
+        return direction * max(0.0, explained)
 
 
 def aimed(projection: Tensor, prototype: Tensor, direction: Tensor) -> Tensor:

@@ -72,6 +72,21 @@ def test_features_seen_at_once_or_in_parts_give_the_same(projection, features):
     torch.testing.assert_close(whole.direction(), parts.direction())
 
 
+def test_features_that_say_nothing_give_no_head_start_and_better_ones_a_larger_one(features):
+    found = []
+    for strength in (0.0, 1.0, 3.0):
+        moved = features.clone()
+        moved[:100, -1] += strength - 6
+        units = torch.cat([moved, torch.ones(400, 1)], dim=1)
+        readout = Readout(C + 1)
+        readout.see(units[:100], units[100:])
+        said = units.double() @ readout.direction()
+        found.append(float(said[:100].mean() - said[100:].mean()))
+    assert abs(found[0]) < 0.05
+    assert found[0] < found[1] < found[2]
+    assert found[2] > 0.4
+
+
 @pytest.mark.parametrize("inside, outside", [(0, 5), (5, 0), (0, 0)])
 def test_a_structure_of_which_nothing_was_seen_has_no_direction(inside, outside):
     readout = Readout(C)
