@@ -181,6 +181,7 @@ class UpdateSettings(_Settings):
         budget_seconds: of the whole update, evaluation included; None leaves it to `iterations`.
         iterations: optimizer steps at most.
         sources: as in `TrainingSettings`, for sources of a kind of scan that the model does not read yet.
+        learning_rate: None takes two thirds of the rate that the model was first trained at, which suits its network.
         loss: for what is newly annotated; its temperature is the model's.
         unannotated: patches from images without annotation, where there are such, for each of `patches_per_step`.
         aim: give new structures a head start (see `aiming`).
@@ -194,7 +195,7 @@ class UpdateSettings(_Settings):
     iterations: int = Field(default=100_000, ge=1)
     patches_per_step: int = Field(default=2, ge=1)
     patch_voxels: int = Field(default=150_000, ge=4096)
-    learning_rate: float = Field(default=2e-3, gt=0)
+    learning_rate: float | None = Field(default=None, gt=0)
     weight_decay: float = Field(default=1e-2, ge=0)
     warmup: int = Field(default=20, ge=0)
     average: float = Field(default=0.99, ge=0, lt=1)
@@ -212,10 +213,17 @@ class UpdateSettings(_Settings):
     precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"
     compile: bool = False
 
-    def training(self, backbone: BackboneSettings, dimension: int, temperature: float) -> TrainingSettings:
-        """The same as settings of a training of a model's network; nothing is validated on the way."""
+    def training(
+        self, backbone: BackboneSettings, dimension: int, temperature: float, usual_rate: float
+    ) -> TrainingSettings:
+        """The same as settings of a training of a model's network; nothing is validated on the way.
+
+        Args:
+            usual_rate: the learning rate where these settings leave it open.
+        """
         shared = self.model_dump(exclude={"margin", "least_agreement", "images_compared"})
         shared["loss"]["temperature"] = temperature
+        shared["learning_rate"] = self.learning_rate or usual_rate
         return TrainingSettings.model_validate(
             {**shared, "backbone": backbone, "dimension": dimension, "validation_cases": 0}
         )

@@ -11,7 +11,7 @@ import numpy as np
 from .cases import Case, CaseList
 from .errors import UserError
 from .files.reading import read_volume
-from .model import Model
+from .model import Manifest, Model
 from .planning import TrainingPlan, geometry_of, plan_protocols
 from .progress import Progress, advance, silent
 from .protocols import Protocol, choose_protocol, matches
@@ -19,6 +19,9 @@ from .settings import TrainingSettings, UpdateSettings
 
 FAR = float(np.log(2))
 """A scan this unlike all protocols (a factor of 2 in spacing and size, on the mean) gets a protocol of its own."""
+
+RATE = 2 / 3
+"""Of the first training's learning rate: at a tenth, an update beside a teacher is only slow; far above, it forgets."""
 
 UNANNOTATED = "unannotated"
 """The source of images that only remind."""
@@ -60,7 +63,7 @@ def plan_update(
             vector, prompt = (embeddings or {}).get(structure, (None, None))
             bank = bank.append(structure, vector, prompt)
     manifest = model.manifest
-    training = settings.training(manifest.backbone, manifest.dimension, manifest.temperature)
+    training = settings.training(manifest.backbone, manifest.dimension, manifest.temperature, usual_rate(manifest))
     protocols, by_case = _protocols(model, lists, training, progress)
     for number, case in enumerate(unannotated):
         advance(progress, number, len(unannotated), f"looking at image {number + 1} of {len(unannotated)}")
@@ -80,6 +83,14 @@ def plan_update(
         version=version,
         parent=parent,
     )
+
+
+def usual_rate(manifest: Manifest) -> float:
+    """The learning rate of an update: `RATE` times that of the training that began with nothing, as far as recorded."""
+    said = manifest.training
+    while said.get("initial"):
+        said = said["initial"]
+    return RATE * said.get("settings", {}).get("learning_rate", TrainingSettings().learning_rate)
 
 
 def images_in(folder: str | Path) -> tuple[Case, ...]:

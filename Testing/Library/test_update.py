@@ -285,6 +285,21 @@ def test_the_time_budget_ends_the_training(a_model_folder, a_new_source, tmp_pat
     assert 0 < version.report()["iterations"] < 2000
 
 
+def test_the_learning_rate_follows_that_of_the_training_that_began_with_nothing(a_model, a_new_source):
+    lists = read_case_lists([a_new_source])
+    first = {"settings": {"learning_rate": 0.006}, "initial": None}
+    later = {"settings": {"learning_rate": 0.0001}, "initial": first}
+    for training, chosen, expected in (
+        (first, None, 0.004),
+        (later, None, 0.004),
+        ({}, None, 0.001 * 2 / 3),
+        (later, 0.01, 0.01),
+    ):
+        model = replace(a_model, manifest=a_model.manifest.model_copy(update={"training": training}))
+        plan = plan_update(model, lists, some_settings(learning_rate=chosen), parent="1")
+        assert plan.settings.learning_rate == pytest.approx(expected)
+
+
 def test_a_new_kind_of_scan_gets_a_protocol_of_its_own(a_model, a_new_source):
     (cases,) = read_case_lists([a_new_source])
     same = plan_update(a_model, [cases], some_settings(), parent="1")
