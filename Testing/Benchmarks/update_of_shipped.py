@@ -1,10 +1,10 @@
-"""What does the shipped model lose when it is taught something new? Teach it abdominal organs in CT, ask for the old ones.
+"""What does the shipped model lose when it is taught something new? Teach it organs in CT, and ask for the old ones.
 
     python -m Testing.Benchmarks.update_of_shipped --data ../shared/data --out runs/update-of-shipped
 
-It is taught three structures on five abdominal CT scans, with the update's default settings but for the number of steps:
-once with nothing else, and once beside unlabelled images of what it knew, two of each source. Some validation cases of
-every source are scored before and after, on the structures that each annotates.
+It is taught three structures on five abdominal CT scans, with the update's default settings but for the number of
+steps: once with nothing else, and once beside unlabelled images of what it knew, two of each source. Some validation
+cases of every source are scored before and after, on the structures that each annotates.
 
 An update that was stopped goes on where it was; a finished one is not repeated.
 """
@@ -65,9 +65,11 @@ def run_variant(
         UserError: `folder` holds an update with other settings.
     """
     result = folder / "result.json"
+    said: dict[str, Any] = {"variant": name, "asked": settings.model_dump(mode="json")}
     if result.exists():
-        return json.loads(result.read_text(encoding="utf-8"))
-    said: dict[str, Any] = {"variant": name}
+        before = json.loads(result.read_text(encoding="utf-8"))
+        if before["asked"] == said["asked"]:
+            return before
     if VARIANTS[name] is not None:
         taught = restricted(few(read_source(data, NEW_SOURCE), "training", TAUGHT_ON), NEW)
         old = [few(read_source(data, source), "training", REMINDERS) for source in SCORED if source != NEW_SOURCE]
