@@ -45,12 +45,18 @@ def bars(path: Path, groups: Sequence[str], values: Mapping[str, Sequence[float 
 def matrices(path: Path, values: Mapping[str, tuple[Sequence[str], Sequence[str], np.ndarray]]) -> None:
     """Similarity matrices side by side: mean features in rows, prototypes in columns."""
     with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(1, len(values), figsize=(4.2 * len(values), 4), squeeze=False)
+        figure, axes = plt.subplots(
+            1, len(values), figsize=(3.2 * len(values) + 1.5, 4), squeeze=False, layout="constrained"
+        )
+        before = None
         for place, (name, (rows, columns, matrix)) in zip(axes[0], values.items(), strict=True):
-            place.imshow(matrix, vmin=-1, vmax=1, cmap="RdBu_r")
+            shown = place.imshow(matrix, vmin=-1, vmax=1, cmap="RdBu_r")
             place.set_xticks(range(len(columns)), columns, rotation=90, fontsize=6)
-            place.set_yticks(range(len(rows)), rows, fontsize=6)
+            place.set_yticks(range(len(rows)), rows if rows != before else [""] * len(rows), fontsize=6)
             place.set_title(name)
+            before = rows
+        if values:
+            figure.colorbar(shown, ax=axes, shrink=0.6, label="similarity")
         _save(figure, path)
 
 
