@@ -45,6 +45,8 @@ GRADIENT_LIMIT = 12.0
 SKIPS_ALLOWED = 10
 AIMED_ON, AIMED_ON_MOST = 12, 128
 """Patches for each new structure, and for all of them, that its head start is read off."""
+AIM_SHARE = 0.1
+"""Of the time budget, at most."""
 CASES_LOOKED_AT = 100
 """Annotations of a source that decide which of its structures are of one piece."""
 
@@ -297,6 +299,7 @@ class Trainer:
         cosine = self.state.averaged.cosine()
         count = min(AIMED_ON * len(readouts), AIMED_ON_MOST)
         annotated = filter(self.patches.is_annotated, itertools.count())
+        began, most = time.monotonic(), AIM_SHARE * (self.schedule.budget or math.inf)
         for looked_at, number in enumerate(itertools.islice(annotated, count)):
             advance(progress, looked_at, count, f"looking at new structures, patch {looked_at + 1} of {count}")
             patch = self.patches[number]
@@ -307,6 +310,8 @@ class Trainer:
                 if bank.names[k] in self.cases[patch.case].annotated:
                     inside = labels == k
                     readout.see(units[inside], units[~inside & ~overlaps[k][labels]])
+            if time.monotonic() - began > most:
+                break
         projection = self.state.network.projection
         for k, readout in readouts.items():
             direction = readout.direction()
@@ -315,6 +320,7 @@ class Trainer:
         # Every process computes the same; on unlike processors nearly the same, and they must be one network.
         projection.copy_(self.fabric.broadcast(projection.detach()))
         self.state.averaged.projection.copy_(projection)
+        self.seconds = self._agreed(time.monotonic() - began)
 
     @cached_property
     def _overlaps(self) -> torch.Tensor:
