@@ -106,6 +106,11 @@ def write_report(
     warnings = [*lost, *apart, *plan.passed_over]
     if len(unchecked) == len(old):
         warnings.append(NOTHING_CHECKED)
+    elif unseen := unseen_kinds(plan):
+        warnings.append(
+            f"nothing here shows whether what the model knew in {', '.join(unseen)} was kept: no such image was there; "
+            "give unannotated ones, or check by hand"
+        )
     if left_out:
         warnings.append(f"{left_out} unannotated image(s) are of a kind that the model does not read and were left out")
     return {
@@ -138,6 +143,12 @@ def write_report(
         "fell": bool(lost or apart),
         "margin": settings.margin,
     }
+
+
+def unseen_kinds(plan: TrainingPlan) -> list[str]:
+    """The names of the kinds of scan that the old model reads and that none of the update's images is of."""
+    seen = {protocol.name for protocol in (*plan.by_case.values(), *plan.protocols.values())}
+    return [protocol.name for protocol in plan.initial.manifest.protocols if protocol.name not in seen]
 
 
 def score_rows(before: Sequence[Score], after: Sequence[Score], old: Sequence[str]) -> list[dict[str, Any]]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 
@@ -22,12 +24,15 @@ def scores(structure: str, *dices: float | None) -> list[Score]:
 
 
 @pytest.fixture
-def report(a_model, a_new_source):
+def a_plan(a_model, a_new_source):
     from CFSegmenterLib.cases import read_case_lists
 
-    plan = plan_update(a_model, read_case_lists([a_new_source]), UpdateSettings(**UPDATE_SETTINGS), parent="1")
+    return plan_update(a_model, read_case_lists([a_new_source]), UpdateSettings(**UPDATE_SETTINGS), parent="1")
 
-    def write(before=(), after=(), agreement=(), **said):
+
+@pytest.fixture
+def report(a_plan):
+    def write(before=(), after=(), agreement=(), plan=a_plan, **said):
         settings = UpdateSettings(margin=2.0, least_agreement=0.8)
         return write_report(
             plan, settings, minutes=1.0, iterations=10, before=before, after=after, agreement=agreement,
@@ -47,6 +52,19 @@ def test_an_old_structure_that_lost_more_than_the_margin_is_warned_of_in_words(r
 def test_one_that_lost_less_or_gained_is_not(report, after):
     said = report(scores("liver", 0.8), scores("liver", after))
     assert said["warnings"] == [] and not said["fell"]
+
+
+def test_a_kind_of_scan_that_no_image_of_the_update_is_of_is_named(report, a_plan):
+    (known,) = a_plan.initial.manifest.protocols
+    heart = known.model_copy(update={"name": "heart MR cine", "modality": "mr-cine"})
+    manifest = a_plan.initial.manifest.model_copy(update={"protocols": (known, heart)})
+    plan = replace(a_plan, initial=replace(a_plan.initial, manifest=manifest))
+    (warning,) = report(scores("liver", 0.8), scores("liver", 0.8), plan=plan)["warnings"]
+    assert "knew in heart MR cine was kept" in warning
+
+    reminded = replace(plan.lists[0].cases[0], image=Path("old.nii.gz"), annotated=())
+    seen = replace(plan, unannotated=(reminded,), by_case={**plan.by_case, reminded.image: heart})
+    assert report(scores("liver", 0.8), scores("liver", 0.8), plan=seen)["warnings"] == []
 
 
 def test_an_old_structure_that_is_not_found_any_more_has_lost_all(report):
