@@ -29,8 +29,8 @@ NEAR_JOINT = 2.0
 GOAL = "class-hippocampus"
 
 ABOUT = """\
-Every method has the same network, prototypes, first training, cases, patches, augmentation, optimizer, learning rate
-and number of iterations; only the losses of the later steps differ. LwF and MiB were published for softmax classifiers;
+Every method has the same network, prototypes, first training, head start of new structures, cases, patches, augmentation,
+optimizer, learning rate and number of iterations; only the losses of the later steps differ. LwF and MiB were published for softmax classifiers;
 here they work on our prototypes, with cross-entropy and Dice, and distillation of the same weight as ours. No method
 but joint training sees an annotated case of an earlier step again; "unlabelled old images" sees the images of all
 earlier steps without their annotation. Joint training learns the same cases with the same annotations at once, for as
