@@ -29,12 +29,12 @@ NEAR_JOINT = 2.0
 GOAL = "class-hippocampus"
 
 ABOUT = """\
-Every method has the same network, prototypes, first training, head start of new structures, cases, patches, augmentation,
-optimizer, learning rate and number of iterations; only the losses of the later steps differ. LwF and MiB were published for softmax classifiers;
-here they work on our prototypes, with cross-entropy and Dice, and distillation of the same weight as ours. No method
-but joint training sees an annotated case of an earlier step again; "unlabelled old images" sees the images of all
-earlier steps without their annotation. Joint training learns the same cases with the same annotations at once, for as
-many iterations as all steps together.
+Every method has the same network, prototypes, first training, head start of new structures, cases, patches,
+augmentation, optimizer, learning rate and number of iterations; only the losses of the later steps differ. LwF and MiB
+were published for softmax classifiers; here they work on our prototypes, with cross-entropy and Dice, and distillation
+of the same weight as ours. No method but joint training sees an annotated case of an earlier step again; "unlabelled
+old images" sees the images of all earlier steps without their annotation. Joint training learns the same cases with
+the same annotations at once, for as many iterations as all steps together.
 
 Read "forgetting" and "new" together: who learns nothing forgets nothing. Where a step brings no new structure but
 another kind of scan, LwF and MiB hold the student to its teacher on the very scans that the teacher cannot read; ours
