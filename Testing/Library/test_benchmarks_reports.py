@@ -145,6 +145,16 @@ def test_promises_are_judged_as_the_numbers_are(tmp_path):
     assert "- **no**: class-hippocampus: what is new comes within 2 points of joint training" in said
 
 
+@pytest.mark.parametrize("mib, is_tie", [(0.80, False), (0.835, True)])
+def test_what_is_less_than_the_seeds_differ_is_called_so(tmp_path, mib, is_tie):
+    kept = [("ours", 0.85, 0.83), ("lwf", 0.70, 0.68), ("mib", mib + 0.01, mib - 0.01)]
+    results = [taught(name, dice, 0.8, seed=seed) for name, *both in kept for seed, dice in enumerate(both)]
+    said = Reports(tmp_path, *results).incremental
+    (line,) = [line for line in said.splitlines() if "less than LwF and MiB" in line]
+    assert line.startswith("- yes")
+    assert ("differ more among themselves than the methods" in line) == is_tie
+
+
 def test_the_dice_matrix_has_a_row_a_step_and_a_column_a_step(tmp_path):
     said = Reports(tmp_path, taught("ours", 0.84, 0.80)).incremental
     rows = [line for line in said.splitlines() if line.startswith("| ours | ") and re.search(r"\| (old|new) \|", line)]

@@ -101,8 +101,10 @@ def _less_than_others(scenario: str, methods: dict[str, BySeed]) -> str:
     if None in known.values():
         return _judged(promise, None, None)
     numbers = ", ".join(f"{METHODS[name].title} {each.said(100, 1)}" for name, each in known.items())
-    less = known["ours"].mean < min(known["lwf"].mean, known["mib"].mean)
-    return _judged(promise, less, f"{numbers} points; {_seeds(known.values())}")
+    gap = min(known["lwf"].mean, known["mib"].mean) - known["ours"].mean
+    differ = max(each.deviation or 0.0 for each in known.values())
+    tie = ", which differ more among themselves than the methods" if abs(gap) < differ else ""
+    return _judged(promise, gap > 0, f"{numbers} points; {_seeds(known.values())}{tie}")
 
 
 def _near_joint(scenario: str, methods: dict[str, BySeed]) -> str:
