@@ -126,7 +126,8 @@ def install(
         logging.exception("Installation failed")
         raise UserError(
             _(
-                "The installation failed ({reason}); the log has the details. Check the network, or install from wheels."
+                "The installation failed ({reason}); the log has the details. Check the network, or install from "
+                "wheels."
             ).format(reason=error)
         ) from error
     return findMissing(requirements)

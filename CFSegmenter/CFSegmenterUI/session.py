@@ -323,7 +323,7 @@ class Session:
         return task
 
     def doubt(self, volumeNode: Any, options: RunOptions, *, done=None, failed=None, progress=None, cancelled=None):
-        """How sure the model is of a volume: `done` hears its mean margin, 0 to 1, where it sees more than background."""
+        """How sure the model is of a volume: `done` hears the mean margin, 0 to 1, of all but the background."""
         task = Task(_("Looking for doubt"), done, failed, progress, cancelled)
 
         def hear(frame: Any, encoded: bool) -> None:
