@@ -174,6 +174,10 @@ class TrainingSettings(_Settings):
     compile: bool = False
 
 
+OF_AN_UPDATE = frozenset({"distillation", "aim"})
+"""The settings in `TrainingSettings` that a first stage does not look at."""
+
+
 class UpdateSettings(_Settings):
     """All settings of an update: how long it may take, and what is not asked of a first training.
 

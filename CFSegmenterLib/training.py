@@ -7,7 +7,7 @@ import hashlib
 import itertools
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ from .processes import launch, uninterrupted
 from .progress import Progress, advance, silent
 from .schedule import Schedule, duration
 from .segmenter import Segmenter
+from .settings import OF_AN_UPDATE
 from .structures import Vocabulary
 from .training_log import TrainingLog
 from .training_record import training_manifest
@@ -280,6 +281,8 @@ class Trainer:
         if not path.exists():
             return False
         record = read_record(path)
+        if not self.plan.teaches:  # a checkpoint of before these were left out of it
+            record["settings"]["training"] = without(record["settings"]["training"], OF_AN_UPDATE)
         prototypes = self._checksum_of_prototypes()
         if record["settings"] != self._fingerprint() or record.get("prototypes", prototypes) != prototypes:
             raise UserError(
@@ -334,8 +337,9 @@ class Trainer:
     def _fingerprint(self) -> dict[str, Any]:
         """What must be the same for a training to be resumed."""
         plan = self.plan
+        free = _FREE_TO_CHANGE if plan.teaches else _FREE_TO_CHANGE | OF_AN_UPDATE
         same = {
-            "training": plan.settings.model_dump(mode="json", exclude=_FREE_TO_CHANGE),
+            "training": plan.settings.model_dump(mode="json", exclude=free),
             "sources": [[each.source, len(each.of("training")), list(each.structures)] for each in plan.lists],
         }
         if plan.teaches:
@@ -442,6 +446,11 @@ _FREE_TO_CHANGE = {
     "precision",
     "budget_seconds",
 }
+
+
+def without(said: Mapping[str, Any], keys: Collection[str]) -> dict[str, Any]:
+    """A mapping without some of its keys."""
+    return {key: value for key, value in said.items() if key not in keys}
 
 
 def _be_a_single_thread(worker: int) -> None:

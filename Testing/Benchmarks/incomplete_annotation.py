@@ -27,12 +27,14 @@ from CFSegmenterLib.evaluation import evaluate_cases, summarize
 from CFSegmenterLib.planning import plan_training
 from CFSegmenterLib.progress import Progress, silent
 from CFSegmenterLib.segmenter import Segmenter
-from CFSegmenterLib.settings import BackboneSettings, LossSettings, SourceSettings, TrainingSettings
-from CFSegmenterLib.training import Trainer
+from CFSegmenterLib.settings import OF_AN_UPDATE, BackboneSettings, LossSettings, SourceSettings, TrainingSettings
+from CFSegmenterLib.training import Trainer, without
 from Testing.Benchmarks.measure import RESULTS, environment, markdown_table, write_json, write_table
 
 SOURCE = "msd_hippocampus"
 CELLS = ("complete", "incomplete")
+WITHOUT_MEANING = OF_AN_UPDATE | {"unannotated"}
+"""Settings that change nothing here: no case is without any annotation."""
 
 
 def halved(cases: CaseList, seed: int = 0) -> CaseList:
@@ -76,7 +78,7 @@ def run_cell(
     result = folder / "result.json"
     if result.exists():
         said = json.loads(result.read_text(encoding="utf-8"))
-        if said["settings"] == settings.model_dump(mode="json"):
+        if without(said["settings"], WITHOUT_MEANING) == settings.model_dump(mode="json", exclude=WITHOUT_MEANING):
             return said
     used = halved(cases) if cell == "incomplete" else cases
     trainer = Trainer(plan_training([used], settings, name=cell, licence=cases.licence), folder, progress=progress)

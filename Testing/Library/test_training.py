@@ -250,6 +250,20 @@ def test_what_does_not_change_the_result_may_change_when_resuming(source, interr
     assert trainer.step == 1
 
 
+def test_a_first_training_is_resumed_whatever_is_said_of_updates(source, interrupted):
+    assert a_trainer(source, interrupted, distillation={"answers": 3.0}, aim=False).step == 1
+
+
+def test_a_checkpoint_that_also_says_settings_of_updates_is_resumed(source, interrupted, tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    state = a_trainer(source, interrupted).state
+    record = read_record(interrupted / CHECKPOINT)
+    record["settings"]["training"] |= {"distillation": {"answers": 5.0}, "aim": False}
+    save_checkpoint(folder / CHECKPOINT, state, record)
+    assert a_trainer(source, folder).step == 1
+
+
 def test_a_damaged_checkpoint_is_refused(source, interrupted, tmp_path):
     (tmp_path / "run").mkdir()
     whole = (interrupted / CHECKPOINT).read_bytes()
