@@ -83,8 +83,7 @@ lint: $(STAMP)
 
 format: $(STAMP)
 	$(BIN)/ruff format .
-	$(BIN)/ruff check -
-	$(BIN)/ruff format --check .-fix .
+	$(BIN)/ruff check --fix .
 
 clean:
 	rm -rf $(VENV)
