@@ -23,9 +23,9 @@ class Readout:
     Both sides weigh the same, however few voxels lie inside. Only second moments are kept, so it may see any number.
     """
 
-    def __init__(self, channels: int, device: torch.device | str = "cpu"):
+    def __init__(self, channels: int):
         """`channels`: C, the width of a feature."""
-        nothing = torch.zeros(channels, channels, dtype=torch.float64, device=device)
+        nothing = torch.zeros(channels, channels, dtype=torch.float64)
         self._squares = {True: nothing, False: nothing}
         self._counts = {True: 0, False: 0}
         self._sum = nothing[0]

@@ -16,7 +16,7 @@ from .errors import UserError
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """ "auto" (a GPU where there is one), "cpu" or "cuda".
+    """The device of a choice: "auto" (a GPU where there is one), "cpu" or "cuda".
 
     Raises:
         UserError: a GPU is asked for and none can be used, or the name is unknown.
@@ -33,7 +33,7 @@ def choose_device(name: str = "auto") -> torch.device:
 
 
 def choose_precision(device: torch.device) -> str:
-    """ "bf16-mixed" where the device multiplies bfloat16 faster than float32, else "32-true"."""
+    """The number format: "bf16-mixed" where the device multiplies bfloat16 faster than float32, else "32-true"."""
     if device.type == "cuda":
         return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
     asks = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")

@@ -7,7 +7,7 @@ import hashlib
 import itertools
 import math
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -282,7 +282,8 @@ class Trainer:
             return False
         record = read_record(path)
         if not self.plan.teaches:  # a checkpoint of before these were left out of it
-            record["settings"]["training"] = without(record["settings"]["training"], OF_AN_UPDATE)
+            for name in OF_AN_UPDATE:
+                record["settings"]["training"].pop(name, None)
         prototypes = self._checksum_of_prototypes()
         if record["settings"] != self._fingerprint() or record.get("prototypes", prototypes) != prototypes:
             raise UserError(
@@ -446,11 +447,6 @@ _FREE_TO_CHANGE = {
     "precision",
     "budget_seconds",
 }
-
-
-def without(said: Mapping[str, Any], keys: Collection[str]) -> dict[str, Any]:
-    """A mapping without some of its keys."""
-    return {key: value for key, value in said.items() if key not in keys}
 
 
 def _be_a_single_thread(worker: int) -> None:

@@ -203,6 +203,15 @@ class UpdatePanel:
         if topic in ("models", "cases", "versions"):
             self._update()
 
+    def _modelSaid(self) -> str:
+        """What will be taught, in words."""
+        model = self._model()
+        if model is None:
+            return _("none yet")
+        if self._teaching.active is None:
+            return model.title
+        return _("{model}, in use in the folder below").format(model=model.title)
+
     def _onNodeModified(self, caller: Any = None, event: Any = None) -> None:
         self._update()
 
@@ -212,15 +221,7 @@ class UpdatePanel:
         """Bring every widget in line with parameter node, cases, versions and the update under way."""
         ui, state = self.ui, self._run.state
         isUnderWay, isStopped = self._run.isUnderWay, state is not None and state.state == "stopped"
-        model = self._model()
-        inStore = self._teaching.active is not None
-        ui.modelLabel.text = (
-            _("none yet")
-            if model is None
-            else _("{model}, in use in the folder below").format(model=model.title)
-            if inStore
-            else model.title
-        )
+        ui.modelLabel.text = self._modelSaid()
         reason = "" if isUnderWay else self._reasonNot()
         ui.planLabel.text = "" if isUnderWay else reason or self._plan()
         ui.planLabel.visible = bool(ui.planLabel.text)

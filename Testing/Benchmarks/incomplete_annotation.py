@@ -28,7 +28,7 @@ from CFSegmenterLib.planning import plan_training
 from CFSegmenterLib.progress import Progress, silent
 from CFSegmenterLib.segmenter import Segmenter
 from CFSegmenterLib.settings import OF_AN_UPDATE, BackboneSettings, LossSettings, SourceSettings, TrainingSettings
-from CFSegmenterLib.training import Trainer, without
+from CFSegmenterLib.training import Trainer
 from Testing.Benchmarks.measure import RESULTS, environment, markdown_table, write_json, write_table
 
 SOURCE = "msd_hippocampus"
@@ -78,7 +78,8 @@ def run_cell(
     result = folder / "result.json"
     if result.exists():
         said = json.loads(result.read_text(encoding="utf-8"))
-        if without(said["settings"], WITHOUT_MEANING) == settings.model_dump(mode="json", exclude=WITHOUT_MEANING):
+        trained_with = {name: value for name, value in said["settings"].items() if name not in WITHOUT_MEANING}
+        if trained_with == settings.model_dump(mode="json", exclude=WITHOUT_MEANING):
             return said
     used = halved(cases) if cell == "incomplete" else cases
     trainer = Trainer(plan_training([used], settings, name=cell, licence=cases.licence), folder, progress=progress)

@@ -68,7 +68,7 @@ def run_variant(
     said: dict[str, Any] = {"variant": name, "asked": settings.model_dump(mode="json")}
     if result.exists():
         before = json.loads(result.read_text(encoding="utf-8"))
-        if before["asked"] == said["asked"]:
+        if before.get("asked") == said["asked"]:
             return before
     if VARIANTS[name] is not None:
         taught = restricted(few(read_source(data, NEW_SOURCE), "training", TAUGHT_ON), NEW)
