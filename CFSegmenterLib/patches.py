@@ -83,7 +83,7 @@ class PatchSequence(Dataset):
         center = self._center(case, draw.structure, protocol.patch, random)
         size = size_to_cut(protocol.patch)
         # What lies outside the image looks like the darkest of what lies inside.
-        image = cut(case.image, center, size, fill=float(case.image[::4, ::4, ::4].min()))
+        image = cut(case.image, center, size, fill=case.darkest)
         labels = cut(case.labels, center, size, fill=0)
         augment = self.augmentations[protocol.name]
         augment.set_random_state(seed=int(random.integers(2**31)))
@@ -109,10 +109,9 @@ class PatchSequence(Dataset):
 
     def _center(self, case: PreparedCase, structure: str | None, patch, random: np.random.Generator) -> np.ndarray:
         """A voxel of the structure, moved by up to a quarter of the patch; or any voxel."""
-        voxels = case.centers.get(structure)
-        shape = np.array(case.image.shape)
-        if voxels is None or len(voxels) == 0 or random.random() >= self.settings.augmentation.centered:
-            return random.integers(0, shape)
+        voxels = case.centers(structure)
+        if len(voxels) == 0 or random.random() >= self.settings.augmentation.centered:
+            return random.integers(0, case.image.shape)
         jitter = np.array(patch) / 4 * random.uniform(-1, 1, size=3)
         return voxels[random.integers(len(voxels))] + np.round(jitter).astype(int)
 

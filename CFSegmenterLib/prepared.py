@@ -1,7 +1,8 @@
 """Prepared cases: images on the model's grid, in the network's numbers, kept on disk and read by the patch.
 
-Nothing is held in memory but where each structure lies, so a cohort of ten thousand volumes needs no more memory than
-one of ten. The files are plain arrays under numbers; a file name of a patient's never gets here.
+Of a case, memory holds little more than its number, and a file is open only while a patch is cut from it, so a cohort
+of ten thousand volumes can be trained on like one of ten. The files are plain arrays under numbers; a file name of a
+patient's never gets here.
 """
 
 from __future__ import annotations
@@ -9,11 +10,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from torch.utils.data import DataLoader, Dataset
 
 from .cases import Case
 from .errors import UserError
@@ -22,31 +24,83 @@ from .progress import Progress, advance, silent
 from .protocols import Protocol
 from .volume import Volume
 
+FORMAT = 2
+"""Of the files; those of another are not looked at."""
+
 VOXELS_REMEMBERED = 2000
 """Voxels of each structure that a patch may be centred on; more would only cost disk."""
+
+WORTH_A_PROCESS = 4
+"""Cases that another process prepares in less time than it needs to start."""
 
 
 @dataclass(frozen=True)
 class PreparedCase:
-    """A case on the model's grid.
+    """A case on the model's grid, in files that are opened when they are asked for.
 
     Attributes:
-        image: (X, Y, Z) float16, memory-mapped.
-        labels: (X, Y, Z) uint16 index of the prototype, 0 where nothing is drawn, memory-mapped.
-        centers: structure -> (n, 3) voxels of it.
+        stem: path of the files, without what tells them apart.
+        darkest: what the image is filled up with outside.
+        rows: structure -> the part of the remembered voxels that are its own, as first row and the row after the last.
     """
 
-    image: np.ndarray
-    labels: np.ndarray
-    centers: dict[str, np.ndarray]
+    stem: Path
+    darkest: float
+    rows: Mapping[str, tuple[int, int]]
 
-    def __reduce__(self):
-        """Give another process the files to map, not a copy of what is in them."""
-        return _mapped, (str(self.image.filename), str(self.labels.filename), self.centers)
+    @classmethod
+    def write(
+        cls, stem: Path, image: np.ndarray, labels: np.ndarray, centers: Mapping[str, np.ndarray]
+    ) -> PreparedCase:
+        """Write a case's files.
+
+        Args:
+            image: (X, Y, Z) float16.
+            labels: (X, Y, Z) uint16.
+            centers: structure -> (n, 3) voxels of it.
+        """
+        stem.parent.mkdir(parents=True, exist_ok=True)
+        voxels = np.concatenate([np.zeros((0, 3), np.int32), *(v.astype(np.int32) for v in centers.values())])
+        ends = np.cumsum([len(v) for v in centers.values()]).tolist()
+        rows = {name: (end - len(v), end) for (name, v), end in zip(centers.items(), ends, strict=True)}
+        # The index is written last and renamed into place: it says that the arrays are whole.
+        for kind, array in (("image", image), ("labels", labels), ("voxels", voxels)):
+            part = Path(f"{stem}-{kind}.part{os.getpid()}.npy")
+            np.save(part, np.ascontiguousarray(array))
+            os.replace(part, f"{stem}-{kind}.npy")
+        part = stem.with_suffix(f".part{os.getpid()}")
+        # Every fourth voxel tells it well enough.
+        part.write_text(json.dumps({"darkest": float(image[::4, ::4, ::4].min()), "rows": rows}))
+        os.replace(part, stem.with_suffix(".json"))
+        return cls.read(stem)
+
+    @classmethod
+    def read(cls, stem: Path) -> PreparedCase:
+        """What `write` wrote under `stem`."""
+        index = json.loads(stem.with_suffix(".json").read_text())
+        return cls(stem, index["darkest"], {name: tuple(rows) for name, rows in index["rows"].items()})
+
+    @property
+    def image(self) -> np.ndarray:
+        """(X, Y, Z) float16, memory-mapped."""
+        return self._mapped("image")
+
+    @property
+    def labels(self) -> np.ndarray:
+        """(X, Y, Z) uint16 index of the prototype, 0 where nothing is drawn, memory-mapped."""
+        return self._mapped("labels")
+
+    def centers(self, structure: str | None) -> np.ndarray:
+        """(n, 3) voxels of a structure, memory-mapped; n is 0 where it has none."""
+        first, end = self.rows.get(structure, (0, 0))
+        return self._mapped("voxels")[first:end]
+
+    def _mapped(self, kind: str) -> np.ndarray:
+        return np.load(f"{self.stem}-{kind}.npy", mmap_mode="r", allow_pickle=False)
 
 
 class CaseCache:
-    """A CaseCache prepares each case once and gives it back as memory-mapped arrays."""
+    """A CaseCache prepares each case once."""
 
     def __init__(self, folder: Path, names: Sequence[str]):
         """`names`: of the prototypes, background first; label values become indices into it."""
@@ -54,41 +108,35 @@ class CaseCache:
         self.names = tuple(names)
 
     def prepare(
-        self, cases: Sequence[Case], protocols: Sequence[Protocol], progress: Progress = silent
+        self, cases: Sequence[Case], protocols: Sequence[Protocol], progress: Progress = silent, processes: int = 0
     ) -> list[PreparedCase]:
         """Prepare all cases, each with the protocol at its index.
+
+        Args:
+            processes: that may help; they are started only where there is enough to do.
 
         Raises:
             UserError: an image or label map cannot be used.
             Cancelled: as `progress` asked.
         """
-        prepared = []
-        for done, (case, protocol) in enumerate(zip(cases, protocols, strict=True)):
-            advance(progress, done, len(cases), f"preparing case {done + 1} of {len(cases)}")
-            prepared.append(self._one(case, protocol))
-        return prepared
+        stems = [self._stem(case, protocol) for case, protocol in zip(cases, protocols, strict=True)]
+        work = zip(stems, cases, protocols, strict=True)
+        # By stem: two sources may list the same case.
+        left = {stem: (stem, *how) for stem, *how in work if not stem.with_suffix(".json").exists()}
+        outcomes, had = self._outcomes(list(left.values()), processes), len(stems) - len(left)
+        for number in range(had, len(stems)):
+            advance(progress, number, len(stems), f"preparing case {number + 1} of {len(stems)}")
+            failure = next(outcomes)
+            if failure is not None:
+                raise failure
+        return [PreparedCase.read(stem) for stem in stems]
 
-    def _one(self, case: Case, protocol: Protocol) -> PreparedCase:
-        stem = self.folder / self._key(case, protocol)
-        if not stem.with_suffix(".json").exists():
-            self._write(stem, case, protocol)
-        centers = {
-            name: np.array(voxels, dtype=np.int32).reshape(-1, 3)
-            for name, voxels in json.loads(stem.with_suffix(".json").read_text()).items()
-        }
-        return _mapped(f"{stem}-image.npy", f"{stem}-labels.npy", centers)
+    def write(self, stem: Path, case: Case, protocol: Protocol) -> None:
+        """Prepare one case.
 
-    def _key(self, case: Case, protocol: Protocol) -> str:
-        """A number for all that the prepared arrays depend on; the files' dates stand for their content."""
-        stamp = [
-            path and [str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns]
-            for path in (case.image, case.labels)
-        ]
-        rule = [protocol.spacing, protocol.intensity.model_dump()]
-        said = json.dumps([stamp, rule, sorted(case.values.items()), sorted(case.annotated), self.names])
-        return hashlib.sha256(said.encode()).hexdigest()[:24]
-
-    def _write(self, stem: Path, case: Case, protocol: Protocol) -> None:
+        Raises:
+            UserError: its image or label map cannot be used.
+        """
         volume, labels = load_case(case)
         grid = ModelGrid.fit(volume.shape, volume.affine, protocol.spacing)
         image = grid.to_model(protocol.intensity.apply(volume.array)).astype(np.float16)
@@ -97,15 +145,29 @@ class CaseCache:
             if name in case.annotated:
                 indexed[labels == value] = self.names.index(name)
         on_grid = grid.labels_to_model(indexed)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        # The index is written last and renamed into place: it says that the arrays are whole.
-        for kind, array in (("image", image), ("labels", on_grid)):
-            part = Path(f"{stem}-{kind}.part{os.getpid()}.npy")
-            np.save(part, np.ascontiguousarray(array))
-            os.replace(part, f"{stem}-{kind}.npy")
-        part = stem.with_suffix(f".part{os.getpid()}")
-        part.write_text(json.dumps({name: voxels.tolist() for name, voxels in self._centers(on_grid).items()}))
-        os.replace(part, stem.with_suffix(".json"))
+        PreparedCase.write(stem, image, on_grid, self._centers(on_grid))
+
+    def _outcomes(self, left: Sequence[tuple[Path, Case, Protocol]], processes: int) -> Iterator[Exception | None]:
+        """Prepare what is left, one after another as far as can be seen: None for each, or why it could not be."""
+        helping = min(processes, len(left) // WORTH_A_PROCESS)
+        helping = helping if helping > 1 else 0  # one would only do what this process can do itself
+        yield from DataLoader(
+            _Preparation(self, left),
+            batch_size=None,
+            num_workers=helping,
+            # A forked process would inherit the locks of ITK's threads.
+            multiprocessing_context="spawn" if helping else None,
+        )
+
+    def _stem(self, case: Case, protocol: Protocol) -> Path:
+        """Named by a number for all that the prepared arrays depend on; the files' dates stand for their content."""
+        stamp = [
+            path and [str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns]
+            for path in (case.image, case.labels)
+        ]
+        rule = [protocol.spacing, protocol.intensity.model_dump()]
+        said = json.dumps([FORMAT, stamp, rule, sorted(case.values.items()), sorted(case.annotated), self.names])
+        return self.folder / hashlib.sha256(said.encode()).hexdigest()[:24]
 
     def _centers(self, labels: np.ndarray) -> dict[str, np.ndarray]:
         random = np.random.default_rng(0)
@@ -118,9 +180,22 @@ class CaseCache:
         return centers
 
 
-def _mapped(image: str, labels: str, centers: dict[str, np.ndarray]) -> PreparedCase:
-    arrays = (np.load(path, mmap_mode="r", allow_pickle=False) for path in (image, labels))
-    return PreparedCase(*arrays, centers)
+@dataclass(frozen=True)
+class _Preparation(Dataset):
+    """What is left to prepare; item n prepares it, and is None or why it could not be."""
+
+    cache: CaseCache
+    left: Sequence[tuple[Path, Case, Protocol]]
+
+    def __len__(self) -> int:
+        return len(self.left)
+
+    def __getitem__(self, number: int) -> Exception | None:
+        try:
+            self.cache.write(*self.left[number])
+        except (UserError, OSError) as error:  # raised in another process, it would drown in tracebacks
+            return error
+        return None
 
 
 def load_case(case: Case) -> tuple[Volume, np.ndarray]:

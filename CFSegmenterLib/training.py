@@ -32,7 +32,7 @@ from .pieces import of_one_piece
 from .planning import TrainingPlan
 from .precision import autocast, choose_device, choose_precision, keep_freed_memory
 from .prepared import CaseCache
-from .processes import launch, uninterrupted
+from .processes import launch, spare_cores, uninterrupted
 from .progress import Progress, advance, silent
 from .schedule import Schedule, duration
 from .segmenter import Segmenter
@@ -215,11 +215,12 @@ class Trainer:
         plan = self.plan
         protocols = [plan.protocol_of(case) for case in self.cases]
         cache = CaseCache(self.folder / "cache", plan.bank.names)
-        # One process prepares, so that no two write the same files; the others then find them ready.
-        if self.fabric.is_global_zero:
-            cache.prepare(self.cases, protocols, progress)
+        # Each process prepares its share; then it finds the others' ready, unless they were written on another machine.
+        mine = slice(self.fabric.global_rank, None, self.fabric.world_size)
+        progress = progress if self.fabric.is_global_zero else silent
+        cache.prepare(self.cases[mine], protocols[mine], progress, spare_cores())
         self.fabric.barrier()
-        prepared = cache.prepare(self.cases, protocols)
+        prepared = cache.prepare(self.cases, protocols, progress, spare_cores())
         return PatchSequence(self.cases, prepared, protocols, plan.bank.names, plan.settings, self.vocabulary)
 
     def _lesson(self) -> Lesson:
@@ -352,17 +353,19 @@ class Trainer:
         return hashlib.sha256(np.ascontiguousarray(self.plan.bank.matrix).tobytes()).hexdigest()
 
     def _loader(self) -> DataLoader:
-        """This process's patches, from the present step on, made ahead in another process."""
+        """This process's patches, from the present step on, made ahead in other processes."""
         settings = self.plan.settings
         world, rank = self.fabric.world_size, self.fabric.global_rank
         whole = self.patches.per_step
         numbers = range(self.step * whole + rank, settings.iterations * whole, world)
+        # On a processor the network needs every core; a graphics card would wait for a single maker of patches.
+        makers = max(1, spare_cores()) if self.fabric.device.type == "cuda" else 1
         return DataLoader(
             self.patches,
             sampler=numbers,
             batch_size=None,
-            num_workers=1,
-            prefetch_factor=2 * self._patches_here + 2,
+            num_workers=makers,
+            prefetch_factor=max(2, (2 * self._patches_here + 2) // makers),
             worker_init_fn=_be_a_single_thread,
         )
 

@@ -173,7 +173,7 @@ def test_steps_are_compared_on_patches_that_show_as_many_structures(tmp_path):
     scene = replace(TOY, structures=20, patch=(32, 16, 16))
     trainer = bench_training_step.a_trainer(tmp_path, scene)
     peers = bench_training_step.a_patch(scene).labels.unique()
-    assert len(trainer.patches.prepared[0].centers) == len(peers) - 1 == 10
+    assert len(trainer.patches.prepared[0].rows) == len(peers) - 1 == 10
     annotation = next(iter(trainer.lesson.said.values()))
     assert int(annotation.annotated.sum()) == 10
     assert int(annotation.ambiguous.sum()) == 11

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import itertools
+import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +22,8 @@ NAMES = ("background", "liver", "left kidney", "right kidney", "spleen")
 UNCHANGED = {"spatial": 0, "noise": 0, "blur": 0, "low_resolution": 0, "gamma": 0, "intensity": 0}
 KIDNEYS = ("left kidney", "right kidney")
 PATCH = (8, 8, 4)
+FOLDER = tempfile.TemporaryDirectory()
+NUMBERS = itertools.count()
 
 
 def naive_cut(array: np.ndarray, center, size, fill) -> np.ndarray:
@@ -65,6 +70,10 @@ def a_protocol(name: str = "test", patch=PATCH) -> Protocol:
     )
 
 
+def prepared_case(image: np.ndarray, labels: np.ndarray, centers: Mapping[str, np.ndarray]) -> PreparedCase:
+    return PreparedCase.write(Path(FOLDER.name) / str(next(NUMBERS)), image, labels, centers)
+
+
 def kidneys(shape=(24, 20, 16), seed: int = 0) -> PreparedCase:
     """A left kidney at the left (low X is the patient's left: X runs to R) and a right one at the right."""
     random = np.random.default_rng(seed)
@@ -74,7 +83,7 @@ def kidneys(shape=(24, 20, 16), seed: int = 0) -> PreparedCase:
     labels[17:20, 9:12, 6:9] = 3
     image[labels == 2], image[labels == 3] = 3, 4
     centers = {"left kidney": np.argwhere(labels == 2), "right kidney": np.argwhere(labels == 3)}
-    return PreparedCase(image, labels, centers)
+    return prepared_case(image, labels, centers)
 
 
 def a_sequence(
@@ -125,7 +134,7 @@ def test_a_patch_is_centred_on_its_structure_up_to_a_quarter_of_its_size():
     case = kidneys()
     labels = np.zeros_like(case.labels)
     labels[12, 10, 8] = 2
-    case = PreparedCase(case.image, labels, {"left kidney": np.array([[12, 10, 8]])})
+    case = prepared_case(case.image, labels, {"left kidney": np.array([[12, 10, 8]])})
     sequence = a_sequence([a_case(["left kidney"])], [case])
     places = np.array([torch.argwhere(sequence[n].labels == 2)[0].tolist() for n in range(60)])
     away = places - np.array(PATCH) // 2
@@ -148,7 +157,7 @@ def test_structures_take_turns():
 
 def test_a_case_whose_structure_is_not_there_gives_any_patch_of_it():
     case = kidneys()
-    empty = PreparedCase(case.image, np.zeros_like(case.labels), {})
+    empty = prepared_case(case.image, np.zeros_like(case.labels), {})
     patches = [a_sequence(prepared=[empty])[n] for n in range(10)]
     assert all((p.labels == 0).all() for p in patches)
     assert len({float(p.image.sum()) for p in patches}) == 10
@@ -158,7 +167,7 @@ def test_outside_the_image_it_is_as_dark_as_the_darkest_inside_and_unlabelled():
     image = np.full((6, 6, 4), 1.5, dtype=np.float16)
     image[0, 0, 0] = -1.25
     labels = np.ones((6, 6, 4), dtype=np.uint16)
-    case = PreparedCase(image, labels, {"liver": np.argwhere(labels == 1)})
+    case = prepared_case(image, labels, {"liver": np.argwhere(labels == 1)})
     patch = a_sequence([a_case(["liver"])], [case], [a_protocol(patch=(16, 16, 16))])[0]
     assert patch.image.min() == -1.25
     assert ((patch.labels == 0) | (patch.labels == 1)).all()
@@ -207,7 +216,7 @@ class Whole:
     def __init__(self, annotated=KIDNEYS, mirror: bool = True, shape=(24, 20, 16), source: str = "abdomen"):
         case = kidneys(shape)
         middle = np.array([np.array(shape) // 2])
-        case = PreparedCase(case.image, case.labels, dict.fromkeys(annotated, middle))
+        case = prepared_case(case.image, case.labels, dict.fromkeys(annotated, middle))
         self.original = case
         self.sequence = a_sequence(
             [a_case(annotated)], [case], [a_protocol(patch=shape)], sources={source: {"mirror": mirror}}

@@ -84,8 +84,9 @@ def test_arrays_are_the_image_in_the_networks_numbers_and_labels_as_indices_of_p
 
 def test_centers_are_voxels_of_their_structure_and_not_too_many(tmp_path):
     found = prepared(tmp_path, a_case(tmp_path, shape=(40, 36, 32)))
-    assert found.centers.keys() == {"spleen", "liver", "left kidney"}
-    for name, voxels in found.centers.items():
+    assert found.rows.keys() == {"spleen", "liver", "left kidney"}
+    for name in found.rows:
+        voxels = found.centers(name)
         assert voxels.shape[1] == 3
         assert (found.labels[tuple(voxels.T)] == NAMES.index(name)).all()
         drawn = (found.labels == NAMES.index(name)).sum()
@@ -97,7 +98,7 @@ def test_centers_of_a_large_structure_lie_all_over_it(tmp_path):
     labels[2:38, 2:34, 2:30] = 1
     case = a_case(tmp_path, shape=(40, 36, 32))
     written(case.labels, labels)
-    voxels = prepared(tmp_path, case).centers["liver"]
+    voxels = prepared(tmp_path, case).centers("liver")
     assert len(voxels) == VOXELS_REMEMBERED
     assert np.ptp(voxels, axis=0).tolist() == [35, 31, 27]
     np.testing.assert_allclose(voxels.mean(axis=0), [19.5, 17.5, 15.5], atol=1)
@@ -119,7 +120,7 @@ def test_images_are_resampled_to_the_protocol_and_labels_with_them(tmp_path):
 def test_only_what_is_annotated_is_taken_from_the_labels(tmp_path):
     found = prepared(tmp_path, a_case(tmp_path, annotated=("liver",)))
     assert set(np.unique(found.labels)) == {0, 2}
-    assert found.centers.keys() == {"liver"}
+    assert found.rows.keys() == {"liver"}
 
 
 def test_several_values_of_one_structure_become_one(tmp_path):
@@ -137,9 +138,11 @@ def test_what_was_prepared_is_used_again(tmp_path):
     first = prepared(tmp_path, case)
     before = files(tmp_path)
     second = prepared(tmp_path, case)
-    assert files(tmp_path) == before and len(before) == 3
+    assert files(tmp_path) == before and len(before) == 4
     np.testing.assert_array_equal(first.labels, second.labels)
-    assert {n: v.tolist() for n, v in first.centers.items()} == {n: v.tolist() for n, v in second.centers.items()}
+    assert first.rows == second.rows
+    for name in first.rows:
+        np.testing.assert_array_equal(first.centers(name), second.centers(name))
 
 
 @pytest.mark.parametrize(
@@ -193,12 +196,12 @@ def test_a_preparation_that_was_cut_off_is_done_again(tmp_path):
 def test_another_process_gets_the_files_and_not_a_copy(tmp_path):
     found = prepared(tmp_path, a_case(tmp_path, shape=(64, 64, 64)))
     sent = pickle.dumps(found)
-    assert len(sent) < found.image.nbytes / 4
+    assert len(sent) < 1000  # ten thousand of them are ten megabytes
     arrived = pickle.loads(sent)
     assert isinstance(arrived.image, np.memmap)
     np.testing.assert_array_equal(arrived.image, found.image)
     np.testing.assert_array_equal(arrived.labels, found.labels)
-    np.testing.assert_array_equal(arrived.centers["liver"], found.centers["liver"])
+    np.testing.assert_array_equal(arrived.centers("liver"), found.centers("liver"))
 
 
 def test_prepared_arrays_cannot_be_written_into(tmp_path):
@@ -210,7 +213,8 @@ def test_prepared_arrays_cannot_be_written_into(tmp_path):
 def test_a_case_without_any_structure_has_no_centers(tmp_path):
     case = a_case(tmp_path)
     written(case.labels, np.zeros((20, 18, 16), dtype=np.uint8))
-    assert prepared(tmp_path, case).centers == {}
+    found = prepared(tmp_path, case)
+    assert found.rows == {} and found.centers("liver").shape == found.centers(None).shape == (0, 3)
 
 
 def test_an_image_in_any_orientation_is_prepared_alike(tmp_path):
@@ -269,4 +273,55 @@ def test_an_image_that_is_none_is_refused(tmp_path):
 def test_the_index_is_plain_json(tmp_path):
     prepared(tmp_path, a_case(tmp_path))
     index = json.loads(next((tmp_path / "cache").glob("*.json")).read_text(encoding="utf-8"))
-    assert set(index) == {"spleen", "liver", "left kidney"}
+    assert index["rows"].keys() == {"spleen", "liver", "left kidney"}
+
+
+def test_ten_thousand_cases_hold_no_file_open(tmp_path):
+    found = prepared(tmp_path, a_case(tmp_path))
+    maps = Path("/proc/self/maps")
+    if not maps.exists():
+        pytest.skip("only Linux lists what a process has mapped")
+    image, labels = found.image, found.labels
+    assert found.stem.name in maps.read_text()
+    del image, labels
+    assert found.centers("liver").sum() > 0
+    assert found.stem.name not in maps.read_text()
+
+
+def several(tmp_path: Path, count: int) -> list[Case]:
+    cases = []
+    for number in range(count):
+        (tmp_path / str(number)).mkdir()
+        cases.append(a_case(tmp_path / str(number), shape=(20 + number, 18, 16)))
+    return cases
+
+
+def test_other_processes_may_help_to_prepare(tmp_path):
+    cases = several(tmp_path, 8)
+    seen = []
+    alone = CaseCache(tmp_path / "alone", NAMES).prepare(cases, [a_protocol()] * 8)
+    helped = CaseCache(tmp_path / "helped", NAMES).prepare(
+        cases, [a_protocol()] * 8, lambda done, total, message: not seen.append((done, total)), processes=2
+    )
+    assert seen == [(n, 8) for n in range(8)]
+    for one, other in zip(alone, helped, strict=True):
+        assert one.stem.name == other.stem.name and one.rows == other.rows and one.darkest == other.darkest
+        np.testing.assert_array_equal(one.image, other.image)
+        np.testing.assert_array_equal(one.labels, other.labels)
+
+
+def test_a_bad_case_is_told_in_the_same_sentence_by_a_helper(tmp_path):
+    cases = several(tmp_path, 8)
+    cases[3].image.write_bytes(b"no image at all")
+    said = []
+    for name, processes in (("alone", 0), ("helped", 2)):
+        with pytest.raises(UserError) as told:
+            CaseCache(tmp_path / name, NAMES).prepare(cases, [a_protocol()] * 8, processes=processes)
+        said.append(str(told.value))
+    assert said[0] == said[1]
+
+
+def test_a_case_that_two_sources_list_is_prepared_once(tmp_path):
+    case = a_case(tmp_path)
+    one, other = CaseCache(tmp_path / "cache", NAMES).prepare([case, case], [a_protocol()] * 2)
+    assert one == other and len(files(tmp_path)) == 4
