@@ -123,9 +123,9 @@ def scores(segmenter: Segmenter, cases: Sequence[Case]) -> dict[str, Any]:
 
 
 def table(results: Sequence[dict[str, Any]]) -> str:
-    """Markdown: a row a training, and a row of differences in Dice points for every seed that has both cells."""
+    """Markdown: a row a training, differences in Dice points for each seed that has both cells, and their mean."""
     names = list(results[0]["scores"]["dice"])
-    rows = []
+    rows, differences = [], []
     for seed in dict.fromkeys(r["seed"] for r in results):
         by_cell = {r["cell"]: r for r in results if r["seed"] == seed}
         for cell, r in by_cell.items():
@@ -137,7 +137,11 @@ def table(results: Sequence[dict[str, Any]]) -> str:
             complete, incomplete = (by_cell[cell]["scores"] for cell in CELLS)
             gaps = [incomplete["dice"][name] - complete["dice"][name] for name in names]
             gaps.append(incomplete["mean"] - complete["mean"])
-            rows.append(["incomplete - complete, points", "", *(f"{100 * gap:+.1f}" for gap in gaps)])
+            differences.append(100 * np.array(gaps))
+            rows.append(["incomplete - complete, points", "", *(f"{gap:+.2f}" for gap in differences[-1])])
+    if len(differences) > 1:
+        mean = np.mean(differences, axis=0)
+        rows.append([f"mean of {len(differences)} seeds, points", "", *(f"{gap:+.2f}" for gap in mean)])
     return markdown_table(["annotation", f"training cases ({' / '.join(names)})", *names, "mean"], rows)
 
 

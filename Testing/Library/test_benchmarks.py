@@ -287,14 +287,18 @@ def test_a_cell_is_not_mixed_with_one_of_other_settings(two_cells, a_case_list, 
 
 
 def test_the_table_of_annotation_says_the_difference_in_points():
-    def said(cell, *dice):
+    def said(cell, *dice, seed=1):
         return {
             "cell": cell,
-            "seed": 1,
+            "seed": seed,
             "annotations": {"cases": 4, "cases_with": {"a": 4, "b": 4}},
             "scores": {"dice": dict(zip("ab", dice, strict=True)), "mean": float(np.mean(dice))},
         }
 
-    lines = incomplete_annotation.table([said("complete", 0.8, 0.9), said("incomplete", 0.79, 0.92)]).splitlines()
-    assert lines[-1].split(" | ")[-3:] == ["-1.0", "+2.0", "+0.5 |"]
+    one = [said("complete", 0.8, 0.9), said("incomplete", 0.79, 0.92)]
+    lines = incomplete_annotation.table(one).splitlines()
+    assert lines[-1].split(" | ")[-3:] == ["-1.00", "+2.00", "+0.50 |"]
     assert "0.850" in lines[2]
+    other = [said("complete", 0.8, 0.9, seed=2), said("incomplete", 0.8, 0.9, seed=2)]
+    lines = incomplete_annotation.table([*one, *other, said("complete", 0.1, 0.1, seed=3)]).splitlines()
+    assert [line.split(" | ")[-3:] for line in lines if "mean of 2 seeds" in line] == [["-0.50", "+1.00", "+0.25 |"]]
