@@ -161,7 +161,7 @@ def main(
     iterations: int = 1600,
     threads: int = 1,
     results: Annotated[Path, typer.Option(help="Folder for the table and what it was made of.")] = RESULTS,
-    seed: Annotated[list[int], typer.Option(help="One pair of trainings for each.")] = [1],  # noqa: B006 - typer reads it
+    seed: Annotated[list[int], typer.Option(help="One pair of trainings for each.")] = [1, 2],  # noqa: B006 - typer reads it
     entropy: Annotated[float, typer.Option(help="Weight of the entropy in the loss of both trainings.")] = 0.1,
     compiled: Annotated[bool, typer.Option("--compile/--no-compile", help="Needs a C++ compiler; faster.")] = True,
 ) -> None:
