@@ -145,12 +145,26 @@ def table(results: Sequence[dict[str, Any]]) -> str:
     return markdown_table(["annotation", f"training cases ({' / '.join(names)})", *names, "mean"], rows)
 
 
+def standard_error(results: Sequence[dict[str, Any]]) -> float:
+    """Of the mean difference in Dice points, over cases, each averaged over its structures and the seeds."""
+    by_cell = {cell: [_by_case(r) for r in results if r["cell"] == cell] for cell in CELLS}
+    complete, incomplete = (np.mean(by_cell[cell], axis=0) for cell in CELLS)
+    return float(100 * np.std(incomplete - complete, ddof=1) / np.sqrt(len(complete)))
+
+
+def _by_case(result: dict[str, Any]) -> np.ndarray:
+    return np.mean(list(result["scores"]["by_case"].values()), axis=0)
+
+
 def report(folder: Path, measured: Sequence[dict[str, Any]]) -> None:
     """Write incomplete_annotation.json, with all settings, and the table with those that matter most."""
     write_json(folder / "incomplete_annotation.json", measured)
     used = measured[-1]["settings"]
     loss = ", ".join(f"{name} {value:g}" for name, value in used["loss"].items())
-    said = f"{used['iterations']} steps of {used['patches_per_step']} patches; loss: {loss}."
+    said = (
+        f"{used['iterations']} steps of {used['patches_per_step']} patches; loss: {loss}. Standard error of the mean "
+        f"difference, over cases: {standard_error(measured):.2f} points."
+    )
     where = measured[-1]["environment"]
     write_table(folder / "incomplete_annotation.md", f"{table(measured)}\n\n{said}", where)
 

@@ -264,6 +264,7 @@ def test_the_report_says_with_what_settings_the_cells_were_trained(two_cells, tm
     incomplete_annotation.report(tmp_path, list(two_cells.values()))
     text = (tmp_path / "incomplete_annotation.md").read_text()
     assert "2 steps of 1 patches" in text
+    assert "Standard error of the mean difference" in text
     assert "entropy 1" in text
     assert json.loads((tmp_path / "incomplete_annotation.json").read_text())[1]["cell"] == "incomplete"
 
@@ -302,3 +303,14 @@ def test_the_table_of_annotation_says_the_difference_in_points():
     other = [said("complete", 0.8, 0.9, seed=2), said("incomplete", 0.8, 0.9, seed=2)]
     lines = incomplete_annotation.table([*one, *other, said("complete", 0.1, 0.1, seed=3)]).splitlines()
     assert [line.split(" | ")[-3:] for line in lines if "mean of 2 seeds" in line] == [["-0.50", "+1.00", "+0.25 |"]]
+
+
+def test_the_standard_error_of_the_difference_is_over_cases():
+    def said(cell, *dice):
+        return {"cell": cell, "scores": {"by_case": {"a": dice, "b": dice}}}
+
+    alike = [said("complete", 0.8, 0.6), said("incomplete", 0.7, 0.5)]
+    assert incomplete_annotation.standard_error(alike) == pytest.approx(0)
+    apart = [said("complete", 0.8, 0.6), said("incomplete", 0.8, 0.5)]
+    assert incomplete_annotation.standard_error(apart) == pytest.approx(5)
+    assert incomplete_annotation.standard_error([*apart, *alike]) == pytest.approx(2.5)
