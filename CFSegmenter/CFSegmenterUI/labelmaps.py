@@ -6,6 +6,7 @@ draws layer by layer, so few of them keep scenes small and views quick.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -72,6 +73,24 @@ def placeOf(image: Any, affine: np.ndarray, shape: tuple[int, ...]) -> Box | Non
     return tuple(
         slice(extent[2 * axis] + int(offset[axis]), extent[2 * axis + 1] + 1 + int(offset[axis])) for axis in range(3)
     )
+
+
+def contentOf(segmentation: Any, segmentID: str) -> np.ndarray | None:
+    """The mask of a segment, cropped to what it holds; None where that is nothing."""
+    segment = segmentation.GetSegment(segmentID)
+    image = segment.GetRepresentation(representationName())
+    if image is None or image.GetPointData().GetScalars() is None:
+        return None
+    mask = arrayOf(image) == segment.GetLabelValue()
+    box = boxOf(mask)
+    return None if box is None else mask[box]
+
+
+def digestOf(mask: np.ndarray) -> str:
+    """A checksum of a cropped mask, wherever it lies."""
+    digest = hashlib.sha256(repr(mask.shape).encode())
+    digest.update(np.packbits(mask != 0))
+    return digest.hexdigest()[:32]
 
 
 def takeOut(segmentation: Any, segmentIDs: Iterable[str]) -> None:

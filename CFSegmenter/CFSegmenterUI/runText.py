@@ -15,7 +15,15 @@ LISTED = 6
 def progressText(what: str, secondsLeft: float | None) -> str:
     """`what` the worker is doing, in the user's language, and how long it will go on doing it."""
     window = re.fullmatch(r"window (\d+) of (\d+)", what)
-    if window:
+    sending = re.fullmatch(r"(still )?sending (\d+) of (\d+) MB", what)
+    if sending:
+        text = (
+            _("Still sending what was cancelled: {done} of {total} MB")
+            if sending[1]
+            else _("Sending {done} of {total} MB")
+        )
+        said = text.format(done=sending[2], total=sending[3])
+    elif window:
         said = _("Encoding window {number} of {total}").format(number=window[1], total=window[2])
     else:
         said = {"deciding": _("Deciding"), "all windows done": _("Encoded")}.get(what, what[:1].upper() + what[1:])
@@ -27,9 +35,10 @@ def progressText(what: str, secondsLeft: float | None) -> str:
 def resultText(results: Sequence[Any]) -> str:
     """What the SegmentResults of a volume, or of the frames of a sequence, say together.
 
-    Number of structures and time, whether the network was passed, volumes, and what was found in no frame.
+    Number of structures and time, whether the network was passed, volumes, what was found in no frame, and what was
+    kept because the user had changed it.
     """
-    found = millilitersOf(results)
+    found, kept = millilitersOf(results), dict.fromkeys(name for each in results for name in each.kept)
     missing = [name for name in dict.fromkeys(n for each in results for n in each.missing) if name not in found]
     said = _("{count} of {asked} structures found in {time}.").format(
         count=len(found), asked=len(found) + len(missing), time=durationText(sum(each.seconds for each in results))
@@ -41,6 +50,9 @@ def resultText(results: Sequence[Any]) -> str:
     lines = [said, volumesText(found, LISTED)]
     if missing:
         lines.append(_("Nothing found for: {names}.").format(names=", ".join(missing)))
+    if kept:
+        said = _("Kept as changed by hand: {names}; delete such a segment to have it found anew.")
+        lines.append(said.format(names=", ".join(kept)))
     return "\n".join(line for line in lines if line)
 
 

@@ -10,7 +10,7 @@ import slicer
 import vtk
 from slicer.i18n import tr as _
 
-from . import compat, subjectHierarchy, volumes
+from . import compat, segmentations, subjectHierarchy, volumes
 from .estimate import estimateRun, machineFor
 from .frameRun import FrameRun
 from .models import ModelInfo
@@ -34,6 +34,7 @@ class SegmentPanel:
         self._isCancelling = False
         self._shownModel: ModelInfo | None = None
         self._shownVolume: str | None = None
+        self._volume: Any = None
         self._shownChoices: tuple[Any, ...] = ()
         widget = slicer.util.loadUI(resourcePath("UI/SegmentPanel.ui"))
         parent.layout().addWidget(widget)
@@ -55,6 +56,7 @@ class SegmentPanel:
             self._node.disconnectGui(self._guiTag)
             self._node.RemoveObserver(self._nodeTag)
         self._node = node
+        self._volume = node.inputVolume if node is not None else None
         if node is not None:
             self._guiTag = compat.connectGui(node, self.ui)
             self._nodeTag = node.AddObserver(vtk.vtkCommand.ModifiedEvent, self._onNodeModified)
@@ -93,10 +95,14 @@ class SegmentPanel:
 
         def done(results: Sequence[SegmentResult]) -> None:
             # Of the node that was shown at the start: by now the user may have left the module.
+            found = results[-1].node
+            if node.inputVolume is not volume:  # else it would be read as what was found in the one that is chosen now
+                said = _("What was found in {volume} is in {segmentation}.")
+                self._say(said.format(volume=volume.GetName(), segmentation=found.GetName()))
+                return
             if node.outputSegmentation is None:
-                node.outputSegmentation = results[-1].node
-            if node.inputVolume is volume:  # else it would be read as what was found in the one that is chosen now
-                self._say(resultText(results), volumesText(millilitersOf(results)))
+                node.outputSegmentation = found
+            self._say(resultText(results), volumesText(millilitersOf(results)))
 
         asked = volume, self._tree.checked(), node.outputSegmentation, self._options()
         ends = {
@@ -173,6 +179,10 @@ class SegmentPanel:
 
     def _onNodeModified(self, caller: Any = None, event: Any = None) -> None:
         """The node also has what other panels choose, a slider's every step among it: that changes nothing here."""
+        if self._node.inputVolume is not self._volume:
+            self._volume = self._node.inputVolume
+            # What was found in one scan must not be replaced by what is found in another.
+            self._node.outputSegmentation = segmentations.segmentationOf(self._volume) if self._volume else None
         if self._choices() != self._shownChoices:
             self._update()
 

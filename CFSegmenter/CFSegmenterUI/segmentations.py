@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,22 @@ from .volumes import ijkToRas
 STRUCTURE_TAG, PROMPT_TAG = provenance.PREFIX + "Structure", provenance.PREFIX + "Prompt"
 """The first makes a segment one of ours: without it, it is the user's. The second says what was asked for."""
 
+VOLUME_TAG, VOXELS_TAG = provenance.PREFIX + "Volume", provenance.PREFIX + "Voxels"
+"""ID of the volume that it was found in, and a checksum of what was written: what another one has, the user changed."""
+
+
+@dataclass(frozen=True)
+class Written:
+    """What became of masks.
+
+    Attributes:
+        segments: structure -> segment ID, of those that were written.
+        kept: structures whose segment the user has changed since we made it; it was left as it is.
+    """
+
+    segments: dict[str, str]
+    kept: tuple[str, ...]
+
 
 def segmentIdOf(structure: str) -> str:
     """The ID that the segment of a structure has in every segmentation, where the user has not taken it."""
@@ -37,17 +54,41 @@ def newSegmentation(scene: Any, volumeNode: Any) -> Any:
     return node
 
 
-def ownSegments(segmentationNode: Any) -> dict[str, str]:
-    """Structure -> ID of the segment that we made of it."""
+def segmentationOf(volumeNode: Any) -> Any:
+    """The segmentation with what we found in a volume last; None where there is none."""
+    nodes = slicer.util.getNodesByClass("vtkMRMLSegmentationNode", volumeNode.GetScene())
+    return next((node for node in reversed(nodes) if ownSegments(node, volumeNode)), None)
+
+
+def ownSegments(segmentationNode: Any, volumeNode: Any = None) -> dict[str, str]:
+    """Structure -> ID of the segment that we made of it, of those that were found in a volume where one is given."""
     segmentation = segmentationNode.GetSegmentation()
     own: dict[str, str] = {}
     for number in range(segmentation.GetNumberOfSegments()):
-        structure = _tagOf(segmentation.GetNthSegment(number), STRUCTURE_TAG)
-        segmentID = segmentation.GetNthSegmentID(number)
+        segment, segmentID = segmentation.GetNthSegment(number), segmentation.GetNthSegmentID(number)
+        structure = _tagOf(segment, STRUCTURE_TAG)
+        if not structure or (volumeNode is not None and not _isOf(segment, segmentationNode, volumeNode)):
+            continue
         # A copy that the user has made of a segment has our tags, but not our ID.
-        if structure and (structure not in own or segmentID == segmentIdOf(structure)):
+        if structure not in own or segmentID == segmentIdOf(structure):
             own[structure] = segmentID
     return own
+
+
+def _isOf(segment: Any, segmentationNode: Any, volumeNode: Any) -> bool:
+    """Whether a segment of ours was found in a volume; older ones do not say in which."""
+    said = _tagOf(segment, VOLUME_TAG)
+    reference = segmentationNode.GetNodeReference(segmentationNode.GetReferenceImageGeometryReferenceRole())
+    return said == volumeNode.GetID() if said else reference is None or reference is volumeNode
+
+
+def _isChanged(segmentation: Any, segmentID: str) -> bool:
+    """Whether the user has changed a segment of ours; one that was emptied holds nothing to lose."""
+    said, content = (
+        _tagOf(segmentation.GetSegment(segmentID), VOXELS_TAG),
+        labelmaps.contentOf(segmentation, segmentID),
+    )
+    return bool(said) and content is not None and labelmaps.digestOf(content) != said
 
 
 def writeSegments(
@@ -57,18 +98,15 @@ def writeSegments(
     made: Provenance,
     vocabulary: Vocabulary,
     prompts: Mapping[str, str] | None = None,
-) -> dict[str, str]:
-    """Write masks as segments, in the place of those that we made of the same structures before.
+) -> Written:
+    """Write masks as segments, in the place of those that we made of the same structures in the same volume before.
 
-    Name, color and terminology are set when a segment is made and are the user's from then on. A structure whose mask
-    is empty has no segment afterwards.
+    Name, color and terminology are set when a segment is made and are the user's from then on, and so is all of it once
+    its voxels were changed. A structure whose mask is empty has no segment afterwards.
 
     Args:
         masks: structure -> (I, J, K) bool on the volume's grid.
         prompts: structure -> what was asked for, where it is not the structure's name.
-
-    Returns:
-        structure -> segment ID, of those that are not empty.
 
     Raises:
         UserError: the masks are not the volume's, or the segmentation cannot take them without moving what is in it.
@@ -77,28 +115,35 @@ def writeSegments(
     if any(mask.shape != shape for mask in masks.values()):
         raise UserError(_("{volume} has changed since it was read; start again.").format(volume=volumeNode.GetName()))
     with slicer.util.NodeModify(segmentationNode):
-        segmentation, own = segmentationNode.GetSegmentation(), ownSegments(segmentationNode)
-        replaced = {structure: own[structure] for structure in masks if structure in own}
+        segmentation, own = segmentationNode.GetSegmentation(), ownSegments(segmentationNode, volumeNode)
+        had = {structure: own[structure] for structure in masks if structure in own}
+        kept = tuple(structure for structure, segmentID in had.items() if _isChanged(segmentation, segmentID))
+        replaced = {structure: segmentID for structure, segmentID in had.items() if structure not in kept}
         _prepare(segmentationNode, volumeNode, replaced.values())
         labelmaps.takeOut(segmentation, replaced.values())
         affine = ijkToRas(volumeNode)
         written: dict[str, str] = {}
         content = {}
         for structure, mask in masks.items():
+            if structure in kept:
+                continue
             box = labelmaps.boxOf(mask)
             if box is None:
                 if structure in replaced:
                     segmentation.RemoveSegment(replaced[structure])
                 continue
             segmentID = replaced.get(structure) or _addSegment(segmentation, structure, vocabulary)
-            _tag(segmentation.GetSegment(segmentID), structure, made, (prompts or {}).get(structure, structure))
+            segment = segmentation.GetSegment(segmentID)
+            _tag(segment, structure, made, (prompts or {}).get(structure, structure))
             # In a whole layer of its own it is written without a look at any other segment.
             labels = mask[box].astype(np.uint8)
+            segment.SetTag(VOLUME_TAG, volumeNode.GetID())
+            segment.SetTag(VOXELS_TAG, labelmaps.digestOf(labels))
             _write(segmentationNode, segmentID, labelmaps.imageOf(labels, box, affine))
             content[segmentID] = box, labels
             written[structure] = segmentID
         labelmaps.shareLayers(segmentation, content, ownSegments(segmentationNode).values(), affine, shape)
-    return written
+    return Written(written, kept)
 
 
 def maskOf(segmentationNode: Any, segmentID: str, volumeNode: Any) -> np.ndarray:

@@ -33,7 +33,7 @@ def writeMasksAndMaps(test: Any, scan: str) -> None:
     mine = node.GetSegmentation().AddEmptySegment("", "mine")
     made = Provenance("test", "1", "2026-01-01")
     for each in (mask, ~mask):  # the second run replaces what the first one wrote
-        written = segmentations.writeSegments(node, volume, {"liver": each}, made, Vocabulary.load())
+        written = segmentations.writeSegments(node, volume, {"liver": each}, made, Vocabulary.load()).segments
         test.assertTrue((segmentations.maskOf(node, written["liver"], volume) == each).all())
     test.assertEqual(node.GetSegmentation().GetNumberOfSegments(), 2)
     test.assertEqual(node.GetSegmentation().GetSegment(mine).GetName(), "mine")

@@ -45,6 +45,7 @@ class SegmentResult:
         segments: structure -> segment ID, of those that were found.
         milliliters: structure -> volume, of the same.
         missing: asked for, and nowhere in the volume.
+        kept: asked for, but the segment that there was had been changed by hand and was left as it is.
         seconds: from the request to the segments.
         encoded: whether the volume had to pass through the network.
     """
@@ -53,6 +54,7 @@ class SegmentResult:
     segments: dict[str, str]
     milliliters: dict[str, float]
     missing: tuple[str, ...]
+    kept: tuple[str, ...]
     seconds: float
     encoded: bool
 
@@ -210,14 +212,12 @@ class Session:
             undo.saveForUndo(node)
             masks = {p["name"]: frame.arrays[f"layer{p['layer']}"] == p["value"] for p in frame.message["places"]}
             made, vocabulary = self._made(options), self.vocabularyOf(options.model)
-            segments = segmentations.writeSegments(node, volumeNode, masks, made, vocabulary)
+            written = segmentations.writeSegments(node, volumeNode, masks, made, vocabulary)
             voxel = float(np.prod(volumeNode.GetSpacing())) / 1000
-            counts = {name: int(np.count_nonzero(mask)) for name, mask in masks.items()}
-            found = {name: identity for name, identity in segments.items() if counts[name]}
-            milliliters = {name: counts[name] * voxel for name in found}
-            missing = tuple(name for name, count in counts.items() if not count)
+            milliliters = {name: int(np.count_nonzero(masks[name])) * voxel for name in written.segments}
+            missing = tuple(name for name in masks if name not in written.segments and name not in written.kept)
             seconds = time.monotonic() - started
-            task.finish(SegmentResult(node, found, milliliters, missing, seconds, encoded))
+            task.finish(SegmentResult(node, written.segments, milliliters, missing, written.kept, seconds, encoded))
 
         self._talk.ask(task, volumeNode, options, "segment", {"structures": asked}, None, write)
         return task
@@ -340,7 +340,7 @@ class Session:
         Whichever model is active by now, the segment names the one that made the map.
 
         Raises:
-            UserError: there is no such voxel, or the segmentation cannot take it.
+            UserError: there is no such voxel, the segmentation cannot take it, or the user has changed that segment.
         """
         values = slicer.util.arrayFromVolume(mapNode).T
         mask = values >= threshold
@@ -351,7 +351,10 @@ class Session:
         made = dataclasses.replace(provenance.readFrom(mapNode), date=_today())
         undo.saveForUndo(segmentationNode)
         written = segmentations.writeSegments(segmentationNode, volumeNode, {name: mask}, made, self.vocabulary, prompt)
-        return written[name]
+        if name in written.kept:
+            said = _("The segment {name} was changed by hand and is kept; delete it first, or give another name.")
+            raise UserError(said.format(name=name))
+        return written.segments[name]
 
     def wait(self, task: Task) -> Any:
         """Wait for a task while events are processed, for scripts; panels use callbacks.

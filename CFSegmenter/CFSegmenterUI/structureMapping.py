@@ -143,7 +143,9 @@ class StructureMapping:
             self._table.setItem(row, column, item)
         self._table.setItem(row, NEW, qt.QTableWidgetItem())
         edit = qt.QLineEdit(self._table)
-        edit.setCompleter(self._newCompleter(edit))
+        completer = self._newCompleter(edit)
+        completer.connect("activated(QString)", lambda name: self._onChosen(segmentID, edit, name))
+        edit.setCompleter(completer)
         edit.frame = False
         edit.placeholderText = _("Name of a structure")
         edit.connect("editingFinished()", lambda: self._onNamed(segmentID, edit))
@@ -183,9 +185,16 @@ class StructureMapping:
     def _isNew(self, structure: str) -> bool:
         return self._known is not None and structure not in self._known
 
+    def _onChosen(self, segmentID: str, edit: qt.QLineEdit, name: str) -> None:
+        edit.text = name  # Qt itself does so before or after this
+        self._onNamed(segmentID, edit)
+
     def _onNamed(self, segmentID: str, edit: qt.QLineEdit) -> None:
-        if not self._isFilling and edit.modified and segmentID in self._segments():
-            edit.modified = False
+        segment = self._segments().get(segmentID)
+        if self._isFilling or segment is None:
+            return
+        edit.modified = False  # a name from the completer's list is no modification to Qt, but one to us
+        if edit.text != self._structure(segmentID, segment):
             self.setStructure(segmentID, edit.text)
 
     def _onCellChanged(self, row: int, column: int) -> None:

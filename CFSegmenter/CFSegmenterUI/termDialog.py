@@ -25,7 +25,8 @@ def chooseTerm(entry: str, parent: qt.QWidget) -> str:
     dialog.windowTitle = _("Structure")
     layout = qt.QVBoxLayout(dialog)
     layout.addWidget(navigator)
-    buttons = qt.QDialogButtonBox(qt.QDialogButtonBox.Ok | qt.QDialogButtonBox.Cancel)
+    buttons = qt.QDialogButtonBox()  # given to PythonQt's constructor, the buttons may be taken for an orientation
+    buttons.setStandardButtons(qt.QDialogButtonBox.Ok | qt.QDialogButtonBox.Cancel)
     layout.addWidget(buttons)
     buttons.connect("accepted()", dialog.accept)
     buttons.connect("rejected()", dialog.reject)

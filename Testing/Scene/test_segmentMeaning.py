@@ -61,7 +61,7 @@ def test_a_name_that_nobody_knows_is_that_of_a_new_structure(scene):
 def test_a_segment_of_ours_is_what_it_was_made_as(scene):
     volume = addVolume(scene)
     node = newSegmentation(scene, volume)
-    written = writeSegments(node, volume, {"spleen": block((1, 1, 1), (3, 3, 3))}, MADE, VOCABULARY)
+    written = writeSegments(node, volume, {"spleen": block((1, 1, 1), (3, 3, 3))}, MADE, VOCABULARY).segments
     segment = node.GetSegmentation().GetSegment(written["spleen"])
     segment.SetName("Segment_1")
     assert meaningOf(segment, VOCABULARY) == "spleen"
@@ -119,7 +119,7 @@ def test_what_is_no_term_is_no_structure(entry):
 def test_a_segment_on_the_layer_of_others_may_be_empty(scene):
     volume = addVolume(scene)
     node = newSegmentation(scene, volume)
-    written = writeSegments(node, volume, {"liver": block((0, 0, 0), (2, 2, 2))}, MADE, VOCABULARY)
+    written = writeSegments(node, volume, {"liver": block((0, 0, 0), (2, 2, 2))}, MADE, VOCABULARY).segments
     segmentation = node.GetSegmentation()
     segmentID = segmentation.AddEmptySegment("", "duct")
     assert isEmpty(segmentation.GetSegment(segmentID))

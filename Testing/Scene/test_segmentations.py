@@ -20,7 +20,7 @@ VOCABULARY = Vocabulary.load()
 
 
 def write(node, volume, masks, provenance=MADE):
-    return writeSegments(node, volume, masks, provenance, VOCABULARY)
+    return writeSegments(node, volume, masks, provenance, VOCABULARY).segments
 
 
 def block(*corners, shape=SHAPE):
@@ -104,7 +104,8 @@ def test_a_segment_says_what_it_is_and_what_made_it(scene):
     volume = addVolume(scene)
     node = newSegmentation(scene, volume)
     masks = {"left kidney": block((1, 1, 1), (4, 4, 4)), "bright thing": block((5, 5, 5), (7, 7, 7))}
-    segments = writeSegments(node, volume, masks, MADE, VOCABULARY, {"bright thing": "painted example"})
+    prompts = {"bright thing": "painted example"}
+    segments = writeSegments(node, volume, masks, MADE, VOCABULARY, prompts).segments
     assert segments == {"left kidney": "CFSegmenter_left_kidney", "bright thing": "CFSegmenter_bright_thing"}
     kidney = node.GetSegmentation().GetSegment(segments["left kidney"])
     assert kidney.GetName() == "left kidney"
@@ -171,6 +172,93 @@ def test_a_segment_whose_tag_was_removed_and_a_copy_of_one_of_ours_are_the_user_
         np.testing.assert_array_equal(maskOf(node, segmentID, volume), old)
     for segmentID in segments.values():
         np.testing.assert_array_equal(maskOf(node, segmentID, volume), new)
+
+
+def correct(node, segmentID, change):
+    """Change the voxels of a segment as an effect of the Segment Editor does."""
+    array = labelmaps.arrayOf(layerOf(node, segmentID))
+    value = node.GetSegmentation().GetSegment(segmentID).GetLabelValue()
+    change(array, value)
+    layerOf(node, segmentID).Modified()
+
+
+def test_a_segment_that_was_corrected_by_hand_is_kept(scene):
+    volume = addVolume(scene)
+    node = newSegmentation(scene, volume)
+    masks = {"liver": block((1, 1, 1), (4, 4, 4)), "spleen": block((5, 5, 2), (8, 7, 5))}
+    segments = write(node, volume, masks)
+
+    def cut(array, value):
+        array[0, 0, 0] = 0
+
+    correct(node, segments["liver"], cut)
+    corrected = maskOf(node, segments["liver"], volume)
+    assert corrected.sum() == 26
+
+    written = writeSegments(node, volume, {name: block((0, 0, 0), (9, 8, 7)) for name in masks}, MADE, VOCABULARY)
+
+    assert written.kept == ("liver",) and list(written.segments) == ["spleen"]
+    np.testing.assert_array_equal(maskOf(node, segments["liver"], volume), corrected)
+    assert maskOf(node, segments["spleen"], volume).all()
+    nothing = {"liver": np.zeros(SHAPE, bool)}
+    assert writeSegments(node, volume, nothing, MADE, VOCABULARY) == segmentations.Written({}, ("liver",))
+    np.testing.assert_array_equal(maskOf(node, segments["liver"], volume), corrected)
+
+
+def test_a_segment_that_was_emptied_by_hand_is_found_anew(scene):
+    volume = addVolume(scene)
+    node = newSegmentation(scene, volume)
+    mask = block((1, 1, 1), (4, 4, 4))
+    liver = write(node, volume, {"liver": mask})["liver"]
+
+    def empty(array, value):
+        array[array == value] = 0
+
+    correct(node, liver, empty)
+    assert write(node, volume, {"liver": mask}) == {"liver": liver}
+    np.testing.assert_array_equal(maskOf(node, liver, volume), mask)
+
+
+def test_a_correction_is_known_after_saving_and_loading_and_what_was_not_corrected_too(scene, tmp_path):
+    volume = addVolume(scene, affine=GEOMETRIES["oblique"])
+    masks = {"liver": block((2, 3, 1), (4, 6, 3)), "spleen": block((5, 3, 1), (8, 6, 3))}
+    node = newSegmentation(scene, volume)
+    segments = write(node, volume, masks)
+
+    def cut(array, value):
+        array[tuple(np.argwhere(array == value)[0])] = 0
+
+    correct(node, segments["liver"], cut)
+    corrected = maskOf(node, segments["liver"], volume)
+    assert slicer.util.saveNode(node, str(tmp_path / "saved.seg.nrrd"))
+    loaded = slicer.util.loadSegmentation(str(tmp_path / "saved.seg.nrrd"))
+    written = writeSegments(loaded, volume, dict.fromkeys(masks, block((0, 0, 0), (6, 6, 6))), MADE, VOCABULARY)
+    assert written.kept == ("liver",) and list(written.segments) == ["spleen"]
+    np.testing.assert_array_equal(maskOf(loaded, segments["liver"], volume), corrected)
+
+
+def test_what_was_found_in_another_scan_is_not_replaced(scene):
+    prior, followUp = addVolume(scene), addVolume(scene, affine=GEOMETRIES["oblique"])
+    node = newSegmentation(scene, prior)
+    mask = block((1, 1, 1), (4, 4, 4))
+    first = write(node, prior, {"liver": mask})["liver"]
+    second = write(node, followUp, {"liver": ~mask})["liver"]
+    assert second != first
+    assert write(node, followUp, {"liver": mask}) == {"liver": second}  # its own is
+    np.testing.assert_array_equal(maskOf(node, first, prior), mask)
+    assert node.GetNodeReference(node.GetReferenceImageGeometryReferenceRole()) is prior
+
+
+def test_the_segmentation_of_a_scan_is_the_one_that_holds_what_was_found_in_it_last(scene):
+    prior, followUp = addVolume(scene), addVolume(scene)
+    mask = block((1, 1, 1), (4, 4, 4))
+    assert segmentations.segmentationOf(prior) is None
+    nodes = [newSegmentation(scene, volume) for volume in (prior, prior, followUp)]
+    paint(newSegmentation(scene, prior), prior, "mine", mask)  # nothing of ours
+    for node, volume in zip(nodes, (prior, prior, followUp), strict=True):
+        write(node, volume, {"liver": mask})
+    assert segmentations.segmentationOf(prior) is nodes[1]
+    assert segmentations.segmentationOf(followUp) is nodes[2]
 
 
 def test_what_is_no_longer_found_goes_only_where_it_was_asked_for(scene):

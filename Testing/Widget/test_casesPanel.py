@@ -359,6 +359,28 @@ def testTableOfStructuresOffersTheNamesThatBeginWithWhatIsTyped(panel, node, vol
     assert completer.currentCompletion() == "gallbladder"
 
 
+@pytest.mark.parametrize("how", ["mouse", "keys"])
+def testAStructureThatIsChosenFromTheListIsTheSegmentS(panel, node, process, volume, segmentation, how):
+    paint(segmentation, volume, "kidney", LIVER)
+    show(panel, node, segmentation)
+    edit = unwrap(nameCell(panel, 0))
+    edit.window().show()
+    edit.window().activateWindow()
+    QTest.mouseClick(edit, Qt.MouseButton.LeftButton)
+    edit.selectAll()
+    QTest.keyClicks(edit, "left kid")
+    names = edit.completer().popup()
+    if how == "mouse":
+        place = names.visualRect(names.model().index(0, 0)).center()
+        QTest.mouseClick(names.viewport(), Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier, place)
+    else:
+        QTest.keyClick(names, Qt.Key.Key_Down)
+        QTest.keyClick(names, Qt.Key.Key_Return)
+    process()
+    assert [mapped.structure for mapped in panel._mapping.mapped()] == ["left kidney"]
+    assert mapping(panel)[0][1] == "left kidney"
+
+
 def testRowsMayGoWhileTheirListOfNamesIsOpen(panel, node, process, volume, segmentation):
     paint(segmentation, volume, "Segment_1", LIVER)
     show(panel, node, segmentation)

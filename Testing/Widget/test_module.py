@@ -177,7 +177,7 @@ def testScriptsAskForEverythingThatThePanelsDo(logic, scene, scan):
     corner = np.zeros(spleen.shape, bool)
     corner[tuple(np.argwhere(spleen)[len(np.argwhere(spleen)) // 2])] = True
     made = segmentations.Provenance("", "", "2026-11-25")
-    segments = segmentations.writeSegments(painted, scan, {"a few voxels": corner}, made, Vocabulary.load())
+    segments = segmentations.writeSegments(painted, scan, {"a few voxels": corner}, made, Vocabulary.load()).segments
     query = logic.example(scan, painted, segments["a few voxels"], **how)
     alike = slicer.util.arrayFromVolume(logic.similarity(scan, query, **how)).T
     assert alike[spleen].mean() > alike[~spleen].mean() + 0.5

@@ -2,8 +2,10 @@
 
 import numpy as np
 import slicer
+from CFSegmenterUI import labelmaps, segmentations
 
 from Testing.Widget.segmentPanelFixtures import (  # fixtures among them
+    SHAPE,
     add,
     cine,
     click,
@@ -63,6 +65,63 @@ def testTheResultLineHasVolumesAndWhatWasNotFound(ready, link, parameterNode):
     segmentation = parameterNode.outputSegmentation
     assert ready.ui.outputSegmentationSelector.currentNode() is segmentation
     assert segmentation.GetSegmentation().GetNumberOfSegments() == 2
+
+
+def another(scene, name="follow-up"):
+    node = slicer.util.addVolumeFromArray(np.ones(SHAPE[::-1], np.int16), name=name)
+    node.SetSpacing(10, 10, 10)
+    return node
+
+
+def testWhatWasFoundInOneScanStaysWhenAnotherIsSegmented(ready, link, scene, parameterNode, volume):
+    add(ready, "liver")
+    run(ready, link, {"liver": 5})
+    first = parameterNode.outputSegmentation
+    ready.ui.inputVolumeSelector.setCurrentNode(another(scene))
+    assert parameterNode.outputSegmentation is None
+    run(ready, link, {"liver": 3})
+    second = parameterNode.outputSegmentation
+    assert second is not first and second.GetName() == "follow-up segmentation"
+    assert segmentations.maskOf(first, "CFSegmenter_liver", volume).sum() == 5
+    ready.ui.inputVolumeSelector.setCurrentNode(volume)
+    assert parameterNode.outputSegmentation is first
+
+
+def testWhereTheSegmentsAreIsSaidWhenAnotherScanIsChosenMeanwhile(ready, link, scene, parameterNode, volume):
+    add(ready, "liver")
+    click(ready.ui.applyButton)
+    ready.ui.inputVolumeSelector.setCurrentNode(another(scene))
+    encode(link)
+    link.lastOf("segment").answer(*maskFrame({"liver": 5}))
+    assert ready.ui.statusLabel.text == "What was found in CT is in CT segmentation."
+    assert parameterNode.outputSegmentation is None
+    ready.ui.inputVolumeSelector.setCurrentNode(volume)
+    assert parameterNode.outputSegmentation.GetName() == "CT segmentation"
+
+
+def testTheOutputThatASceneWasSavedWithIsNotExchanged(ready, link, scene, parameterNode):
+    add(ready, "liver")
+    run(ready, link, {"liver": 5})
+    found = parameterNode.outputSegmentation
+    ready.setParameterNode(None)
+    parameterNode.inputVolume = another(scene)  # as a scene says it that is loaded
+    ready.setParameterNode(parameterNode)
+    assert parameterNode.outputSegmentation is found
+
+
+def testWhatWasCorrectedByHandIsKeptAndSaid(ready, link, parameterNode, volume):
+    add(ready, "liver")
+    run(ready, link, {"liver": 12})
+    node = parameterNode.outputSegmentation
+    layer = node.GetSegmentation().GetSegment("CFSegmenter_liver").GetRepresentation(labelmaps.representationName())
+    labelmaps.arrayOf(layer)[0, 0, 0] = 0
+    layer.Modified()
+    add(ready, "spleen")
+    run(ready, link, {"liver": 12, "spleen": 4})
+    said = ready.ui.statusLabel.text
+    assert said.startswith("1 of 1 structures found in ")
+    assert said.endswith("Kept as changed by hand: liver; delete such a segment to have it found anew.")
+    assert segmentations.maskOf(node, "CFSegmenter_liver", volume).sum() == 11
 
 
 def testASecondRunOnTheSameVolumeUsesTheEncodingAndSaysSo(ready, link, parameterNode):
@@ -177,16 +236,6 @@ def testASegmentationDeletedDuringTheRunIsSaidAndTheNextRunMakesANewOne(ready, l
     assert scene.GetFirstNodeByClass("vtkMRMLSegmentationNode") is None
     run(ready, link, {"liver": 3})
     assert parameterNode.outputSegmentation.GetSegmentation().GetNumberOfSegments() == 1
-
-
-def testTheResultOfARunIsNotShownForAnotherVolumeChosenMeanwhile(ready, link, parameterNode):
-    add(ready, "liver")
-    click(ready.ui.applyButton)
-    encode(link)
-    ready.ui.inputVolumeSelector.setCurrentNode(slicer.util.addVolumeFromArray(np.zeros((3, 3, 3), np.int16)))
-    link.lastOf("segment").answer(*maskFrame({"liver": 3}))
-    assert not ready.ui.statusLabel.visible
-    assert parameterNode.outputSegmentation.GetName() == "CT segmentation"
 
 
 def testARunThatEndsAfterTheUserLeftStillWritesItsOutput(ready, link, parameterNode):
