@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -112,7 +113,7 @@ def writeSegments(
         UserError: the masks are not the volume's, or the segmentation cannot take them without moving what is in it.
     """
     shape = volumeNode.GetImageData().GetDimensions()
-    if any(mask.shape != shape for mask in masks.values()):
+    if any(mask.shape != shape for mask in itertools.islice(masks.values(), 1)):  # the others are of the same volume
         raise UserError(_("{volume} has changed since it was read; start again.").format(volume=volumeNode.GetName()))
     with slicer.util.NodeModify(segmentationNode):
         segmentation, own = segmentationNode.GetSegmentation(), ownSegments(segmentationNode, volumeNode)
@@ -124,9 +125,8 @@ def writeSegments(
         affine = ijkToRas(volumeNode)
         written: dict[str, str] = {}
         content = {}
-        for structure, mask in masks.items():
-            if structure in kept:
-                continue
+        for structure in (each for each in masks if each not in kept):
+            mask = masks[structure]
             box = labelmaps.boxOf(mask)
             if box is None:
                 if structure in replaced:

@@ -21,6 +21,7 @@ from CFSegmenterLib.structures import Vocabulary
 
 from . import maps, provenance, segmentations, undo, volumes
 from .conversation import Conversation, RunOptions
+from .maskLayers import MaskLayers
 from .models import ModelInfo, modelInfo, storeOf
 from .provenance import Provenance
 from .task import Task
@@ -210,7 +211,7 @@ class Session:
                 node = segmentations.newSegmentation(self.scene, volumeNode)
             self._talk.demand(node, _("segmentation"))
             undo.saveForUndo(node)
-            masks = {p["name"]: frame.arrays[f"layer{p['layer']}"] == p["value"] for p in frame.message["places"]}
+            masks = MaskLayers(frame.message["places"], frame.arrays)
             made, vocabulary = self._made(options), self.vocabularyOf(options.model)
             written = segmentations.writeSegments(node, volumeNode, masks, made, vocabulary)
             voxel = float(np.prod(volumeNode.GetSpacing())) / 1000
