@@ -5,7 +5,7 @@ Only what a case's source declares as annotated is scored; about the rest its la
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,15 +58,23 @@ class ImpossibleAnswer:
 
 
 def evaluate_cases(
-    segmenter: Segmenter, cases: Sequence[Case], *, distances: bool = True, progress: Progress = silent
+    segmenter: Segmenter,
+    cases: Sequence[Case],
+    *,
+    distances: bool = True,
+    reads: Callable[[Case], bool] | None = None,
+    progress: Progress = silent,
 ) -> list[Score]:
     """Segment each case as a user would and score what its source annotates and the model knows.
+
+    Args:
+        reads: which cases are looked at; the others have no score, and the numbers of the cases stay as they are.
 
     Raises:
         UserError: a case cannot be read or segmented.
         Cancelled: as `progress` asked.
     """
-    return evaluate_fully(segmenter, cases, distances=distances, progress=progress)[0]
+    return evaluate_fully(segmenter, cases, distances=distances, reads=reads, progress=progress)[0]
 
 
 def evaluate_fully(
@@ -75,6 +83,7 @@ def evaluate_fully(
     *,
     distances: bool = True,
     impossible: bool = False,
+    reads: Callable[[Case], bool] | None = None,
     progress: Progress = silent,
 ) -> tuple[list[Score], list[ImpossibleAnswer]]:
     """As `evaluate_cases`, and with `impossible` also ask for what the images cannot contain, with the same pass.
@@ -88,6 +97,8 @@ def evaluate_fully(
     answers: list[ImpossibleAnswer] = []
     for number, case in enumerate(cases):
         advance(progress, number, len(cases), f"case {number + 1} of {len(cases)}")
+        if reads is not None and not reads(case):
+            continue
         asked = [name for name in case.annotated if name in known]
         denied = impossible_structures(segmenter.model.manifest, case, segmenter.vocabulary) if impossible else ()
         if not asked and not denied:

@@ -37,8 +37,8 @@ def largest_piece(mask: np.ndarray) -> np.ndarray:
     return pieces == sizes.argmax()
 
 
-def of_one_piece(label_maps: Iterable[np.ndarray], names: Sequence[str]) -> tuple[str, ...]:
-    """The names of the structures that are one piece wherever they are drawn.
+def drawn_in_one_piece(label_maps: Iterable[np.ndarray], names: Sequence[str]) -> dict[str, bool]:
+    """Structure -> whether it is one piece wherever it is drawn; what is drawn nowhere is not among them.
 
     Args:
         label_maps: (X, Y, Z) of indices into `names`.
@@ -50,4 +50,4 @@ def of_one_piece(label_maps: Iterable[np.ndarray], names: Sequence[str]) -> tupl
             mask = np.asarray(labels[box]) == value
             share = np.count_nonzero(largest_piece(mask)) / np.count_nonzero(mask)
             whole[value] = whole.get(value, True) and share >= SHARE
-    return tuple(name for value, name in enumerate(names) if whole.get(value))
+    return {name: whole[value] for value, name in enumerate(names) if value in whole}

@@ -17,7 +17,7 @@ from .network import PrototypeNetwork, Stride
 from .own_structures import agreed
 from .protocols import Protocol
 from .prototypes import PrototypeBank
-from .settings import SourceSettings, TrainingSettings
+from .settings import SourceSettings, TrainingSettings, UpdateSettings
 from .structures import Structure, Vocabulary
 
 HEADERS_READ = 100
@@ -105,7 +105,7 @@ def plan_training(
     Raises:
         UserError: the case lists and settings do not fit each other, or there are more structures than dimensions.
     """
-    _check_fields_of_view(settings, vocabulary or Vocabulary.load())
+    check_fields_of_view(settings, vocabulary or Vocabulary.load())
     bank = PrototypeBank.start(settings.dimension, settings.seed)
     for structure in structures_of(lists):
         vector, prompt = (embeddings or {}).get(structure, (None, None))
@@ -134,8 +134,25 @@ def _check_initial(initial: Model, bank: PrototypeBank, settings: TrainingSettin
         )
 
 
-def _check_fields_of_view(settings: TrainingSettings, vocabulary: Vocabulary) -> None:
-    """A region that does not exist would silently declare all structures of the meant one to be absent."""
+def check_sources(settings: TrainingSettings | UpdateSettings, lists: Sequence[CaseList]) -> None:
+    """Settings of a source that has another name would silently do nothing.
+
+    Raises:
+        UserError: settings name a source that has no case list.
+    """
+    unknown = set(settings.sources) - {each.source for each in lists}
+    if unknown:
+        raise UserError(
+            f"The settings speak of the source '{sorted(unknown)[0]}', which none of the case lists is called."
+        )
+
+
+def check_fields_of_view(settings: TrainingSettings | UpdateSettings, vocabulary: Vocabulary) -> None:
+    """A region that does not exist would silently declare all structures of the meant one to be absent.
+
+    Raises:
+        UserError: a field of view names such a region.
+    """
     regions = dict.fromkeys(structure.region for structure in vocabulary)
     for source, said in settings.sources.items():
         unknown = [region for region in said.field_of_view or () if region not in regions]
@@ -159,11 +176,7 @@ def plan_protocols(lists: Sequence[CaseList], settings: TrainingSettings, stride
         UserError: settings name a source that has no case list, a patch does not fit the stride, or sources that
             share a protocol differ in modality or settings.
     """
-    unknown = set(settings.sources) - {each.source for each in lists}
-    if unknown:
-        raise UserError(
-            f"The settings speak of the source '{sorted(unknown)[0]}', which none of the case lists is called."
-        )
+    check_sources(settings, lists)
     protocols: dict[str, Protocol] = {}
     by_name: dict[str, Protocol] = {}
     for each in lists:

@@ -100,6 +100,16 @@ class ModelStore:
         return tuple(self._version(name, index) for name in self._names())
 
     @property
+    def sound_versions(self) -> tuple[StoredVersion, ...]:
+        """Those whose manifest can be read."""
+        sound = []
+        for version in self.versions:
+            with suppress(UserError):
+                version.manifest  # noqa: B018 - read to see whether it can be
+                sound.append(version)
+        return tuple(sound)
+
+    @property
     def active(self) -> StoredVersion:
         """The version that is used.
 
@@ -251,11 +261,7 @@ class ModelStore:
 
     def _holds(self, manifest: Manifest) -> bool:
         """Whether a version has those weights."""
-        for version in self.versions:
-            with suppress(UserError):  # a damaged version is not it
-                if version.manifest.weights_sha256 == manifest.weights_sha256:
-                    return True
-        return False
+        return any(version.manifest.weights_sha256 == manifest.weights_sha256 for version in self.sound_versions)
 
     def _begin(self, model_folder: Path, manifest: Manifest) -> None:
         """Import the first version; the index comes last and makes a store of the folder."""

@@ -28,11 +28,11 @@ from .model import Manifest, Model, save_model
 from .model_card import write_card
 from .network import PrototypeNetwork, load_weights, weights_of
 from .patches import Patch, PatchSequence
-from .pieces import of_one_piece
+from .pieces import drawn_in_one_piece
 from .planning import TrainingPlan
 from .precision import autocast, choose_device, choose_precision, keep_freed_memory
 from .prepared import CaseCache
-from .processes import launch, spare_cores, uninterrupted
+from .processes import ending_together, launch, spare_cores, uninterrupted
 from .progress import Progress, advance, silent
 from .schedule import Schedule, duration
 from .segmenter import Segmenter
@@ -88,19 +88,24 @@ class Trainer:
         self.precision = choose_precision(chosen) if settings.precision == "auto" else settings.precision
         self.fabric = launch(chosen, self.precision)
         self._check_shares(settings.patches_per_step)
-        budget = settings.budget_seconds
-        if budget is not None and self.fabric.world_size > 1:
-            budget = self.fabric.broadcast(budget)
-        self.schedule = Schedule.of(settings, budget)
+        self.end_within(settings.budget_seconds)
         self.cases = (*(case for each in plan.lists for case in each.of("training")), *plan.unannotated)
-        self.patches = self._patches(progress)
+        with ending_together(progress):
+            self.patches = self._patches(progress)
         self._check_shares(self.patches.per_step)
         self.state, self.network = self._state()
         self.lesson = self._lesson()
         self.step, self.validated, self.best, self.seconds = 0, 0, -math.inf, 0.0
-        self._skipped = 0
+        self._skipped, self._is_whole = 0, True
         if not self._resume() and plan.teaches and settings.aim:
-            self._aim(progress)
+            with ending_together(progress):
+                self._aim(progress if self.fabric.is_global_zero else silent)
+
+    def end_within(self, budget: float | None) -> None:
+        """Set the seconds that the training may take; all processes take those of the first."""
+        if budget is not None and self.fabric.world_size > 1:
+            budget = self.fabric.broadcast(budget)
+        self.schedule = Schedule.of(self.plan.settings, budget)
 
     def train(self, progress: Progress = silent, until: int | None = None) -> Manifest:
         """Train to the last iteration and write the models.
@@ -108,8 +113,10 @@ class Trainer:
         Args:
             until: step to stop at before, with a checkpoint; the learning rate falls as if there were no such stop.
 
+        Whatever ends it before, what was learned is in a checkpoint.
+
         Raises:
-            Cancelled: as `progress` asked, after a checkpoint was written.
+            Cancelled: as `progress` asked.
         """
         settings = self.plan.settings
         loader = iter(self._loader())
@@ -117,16 +124,17 @@ class Trainer:
         started, saved = time.monotonic(), time.monotonic()
         before = self.seconds
         first = self.step
+        whole = last = min(settings.iterations, until or settings.iterations)
         try:
             if self._owes_validation:  # a training that was interrupted before it
-                self._validate(log)
-            last = min(settings.iterations, until or settings.iterations)
+                self._validate(log, self._validating(progress, whole))
             while self.step < last and not self.schedule.is_spent(self.seconds):
                 patches = [next(loader) for _ in range(self._patches_here)]
                 rate = self.schedule.rate(self.step, self.seconds)
                 with uninterrupted():
                     terms = self.take_step(patches)
                     self.step += 1
+                    self._is_whole = True
                     self.seconds = self._agreed(before + time.monotonic() - started)
                     if log:
                         log.step(self.step, terms, rate, self.seconds)
@@ -135,14 +143,19 @@ class Trainer:
                     whole, left = self.schedule.foreseen(self.step, self.seconds, pace, last)
                     advance(progress, self.step, whole, f"loss {log.average:.3f}, {duration(left)} left")
                 if self._owes_validation:
-                    self._validate(log)
+                    self._validate(log, self._validating(progress, whole))
                 due = time.monotonic() - saved > 60 * settings.checkpoint_minutes
                 if self.step == last or self.schedule.is_spent(self.seconds) or due:
                     self._checkpoint()
                     saved = time.monotonic()
-        except (Cancelled, KeyboardInterrupt):
-            self._checkpoint()
-            raise
+        except BaseException as error:
+            asked = isinstance(error, Cancelled | KeyboardInterrupt)
+            with ending_together(progress):
+                # One that has learned nothing would only keep other settings out of the folder.
+                if self._is_whole and (asked or self.step > first):
+                    with uninterrupted(forgetting=True):
+                        self._checkpoint()
+                raise
         finally:
             if log:
                 log.close()
@@ -162,6 +175,7 @@ class Trainer:
             mean = terms.detached() if mean is None else mean.plus(terms)
         norm = self.fabric.clip_gradients(self.network, optimizer, max_norm=GRADIENT_LIMIT, error_if_nonfinite=False)
         if bool(torch.isfinite(norm)):
+            self._is_whole = False  # until the average has followed and the step is counted
             optimizer.step()
             self._skipped = 0
         else:
@@ -186,19 +200,17 @@ class Trainer:
     def _one_piece(self) -> tuple[str, ...]:
         """The structures that are one piece in every annotation, those included that an update's model learned from."""
         drawn = self._drawn_in_one_piece()
-        if not self.plan.teaches:
-            return drawn
-        here = {name for case in self.cases for name in case.annotated}
-        before = self.plan.initial.manifest
-        still = [name for name in before.one_piece if name in drawn or name not in here]
-        return (*still, *(name for name in drawn if name not in before.structures))
+        before = self.plan.initial.manifest if self.plan.teaches else None
+        still = [name for name in before.one_piece if drawn.get(name, True)] if before else []
+        had = before.structures if before else ()
+        return (*still, *(name for name, is_one in drawn.items() if is_one and name not in had))
 
-    def _drawn_in_one_piece(self) -> tuple[str, ...]:
+    def _drawn_in_one_piece(self) -> dict[str, bool]:
         by_source: dict[str, list[int]] = {}
         for index, case in enumerate(self.cases):
             by_source.setdefault(case.source, []).append(index)
         looked_at = (i for each in by_source.values() for i in each[:: max(1, len(each) // CASES_LOOKED_AT)])
-        return of_one_piece((self.patches.prepared[i].labels for i in looked_at), self.plan.bank.names)
+        return drawn_in_one_piece((self.patches.prepared[i].labels for i in looked_at), self.plan.bank.names)
 
     @property
     def _patches_here(self) -> int:
@@ -389,18 +401,22 @@ class Trainer:
         due = self.step % settings.validate_every == 0 or ended
         return due and self.step > self.validated
 
-    def _validate(self, log: TrainingLog | None) -> None:
+    def _validating(self, progress: Progress, whole: int) -> Progress:
+        """The progress of a validation, which is still that of its step."""
+        return lambda done, total, message: progress(self.step, whole, f"validating, {message}")
+
+    def _validate(self, log: TrainingLog | None, progress: Progress = silent) -> None:
         settings = self.plan.settings
         if log and settings.validation_cases:
-            self._validate_on(log, settings.validation_cases)
+            self._validate_on(log, settings.validation_cases, progress)
         self.validated = self.step
 
-    def _validate_on(self, log: TrainingLog, count: int) -> None:
+    def _validate_on(self, log: TrainingLog, count: int, progress: Progress) -> None:
         cases = [case for each in self.plan.lists for case in each.of("validation")[:count]]
         if not cases:
             return
         segmenter = Segmenter(self.model(), device=self.fabric.device.type, vocabulary=self.vocabulary)
-        summary = summarize(evaluate_cases(segmenter, cases, distances=False))
+        summary = summarize(evaluate_cases(segmenter, cases, distances=False, progress=progress))
         log.validation(self.step, summary)
         score = float(np.mean([row["dice"] for row in summary["sources"].values()]))
         if score > self.best:

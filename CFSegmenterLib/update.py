@@ -45,7 +45,10 @@ from .update_report import Agreement, compare_answers, read_losses, write_report
 from .update_status import StatusFile
 
 TRAINING_SHARE = 0.5
-"""Of the time budget that is trained at least, however long the evaluation takes."""
+"""Of the time budget that is trained at least, however long preparing and evaluating take."""
+
+COMPARING_SHARE = 0.2
+"""Of the time budget after which no further image is compared."""
 
 LOCK_SECONDS = 15.0
 """A process that was killed leaves a child that reads patches; it notices within some seconds, and holds the lock."""
@@ -126,7 +129,7 @@ def version_of(store: ModelStore, model_folder: str | Path) -> StoredVersion:
     from .model import read_manifest
 
     wanted = read_manifest(model_folder).weights_sha256
-    same = [version for version in store.versions if version.manifest.weights_sha256 == wanted]
+    same = [version for version in store.sound_versions if version.manifest.weights_sha256 == wanted]
     if not same:
         raise UserError(f"The store {store.folder} has no version with the weights of {model_folder}.")
     return next((version for version in same if version.active), same[-1])
@@ -177,15 +180,18 @@ class _Run:
         # A copy: a segmenter moves its network to the device.
         before = Segmenter(copy.deepcopy(self.plan.initial), self.device, vocabulary=self.vocabulary)
         validation = self._validation if is_first_process() else []
-        old_scores = evaluate_cases(before, self._read_before(validation), progress=self._following("preparing"))
+        following, started = self._following("preparing"), time.monotonic()
+        old_scores = evaluate_cases(before, validation, reads=self._is_read_before, progress=following)
+        evaluated = time.monotonic() - started
         trainer = Trainer(
-            self._within(time.monotonic() - began),
+            self.plan,
             self.folder,
             device=self.device,
             command=self.command,
             vocabulary=self.vocabulary,
             progress=self._following("preparing"),
         )
+        trainer.end_within(self._left(time.monotonic() - began, evaluated))
         trainer.train(self._following("training"))
         if not is_first_process():
             return trainer, None
@@ -208,28 +214,42 @@ class _Run:
     def _validation(self) -> list[Case]:
         return [case for each in self.plan.lists for case in each.of("validation")]
 
-    def _read_before(self, cases: Sequence[Case]) -> list[Case]:
-        """The cases that the old model reads; of a new modality it has no answer to compare with."""
-        known = [protocol.modality for protocol in self.plan.initial.manifest.protocols]
-        return [case for case in cases if any(matches(modality, case.modality) for modality in known)]
+    def _is_read_before(self, case: Case) -> bool:
+        """Whether the old model reads a case; of a new modality it has no answer to compare with."""
+        known = (protocol.modality for protocol in self.plan.initial.manifest.protocols)
+        return any(matches(modality, case.modality) for modality in known)
 
     def _following(self, phase: str) -> Progress:
         return self.status.following(phase, self.progress)
 
-    def _within(self, spent: float) -> TrainingPlan:
-        """The plan with what is left of the time for training: the evaluation was made once and will be made again."""
+    def _left(self, spent: float, evaluated: float) -> float | None:
+        """Seconds of the budget that are left for training: the evaluation will be made once more, then comparisons.
+
+        Args:
+            spent: seconds until now, of which `evaluated` went into the evaluation.
+        """
         budget = self.settings.budget_seconds
         if budget is None:
-            return self.plan
-        left = max(TRAINING_SHARE * budget, budget - 2 * spent)
-        return self.plan.with_settings(self.plan.settings.model_copy(update={"budget_seconds": left}))
+            return None
+        cases = sum(self._is_read_before(case) for case in self._validation)
+        # Old and new model look at an image each; of one alone it is known how long it takes.
+        comparing = 2 * evaluated / cases * sum(map(len, self._compared.values())) if cases else 0.0
+        later = evaluated + min(comparing, COMPARING_SHARE * budget)
+        return max(TRAINING_SHARE * budget, budget - spent - later)
+
+    @property
+    def _compared(self) -> dict[str, list[Case]]:
+        """Where from -> the images on which old and new answers are compared."""
+        training = [c for each in self.plan.lists for c in each.of("training") if self._is_read_before(c)]
+        most = self.settings.images_compared
+        kinds = {"update": training, "unlabelled": list(self.plan.unannotated)}
+        return {where: cases[:: max(1, -(-len(cases) // most))] for where, cases in kinds.items()}
 
     def _agreement(self, before: Segmenter, after: Segmenter) -> list[Agreement]:
-        training = [case for each in self.plan.lists for case in each.of("training")]
-        found = []
-        for where, cases in (("update", self._read_before(training)), ("unlabelled", self.plan.unannotated)):
-            some = cases[:: max(1, -(-len(cases) // self.settings.images_compared))]
-            found += compare_answers(before, after, some, where, self._following("comparing"))
+        budget, found = self.settings.budget_seconds, []
+        for where, cases in self._compared.items():
+            seconds = None if budget is None else COMPARING_SHARE / 2 * budget
+            found += compare_answers(before, after, cases, where, self._following("comparing"), seconds)
         return found
 
 
@@ -237,7 +257,7 @@ def _already_made(store: ModelStore, folder: Path) -> StoredVersion | None:
     """The version that an update made which was killed before it had tidied up; None where it still has to be made."""
     if not (folder / CHECKPOINT).exists():
         return None
-    for version in store.versions:
+    for version in store.sound_versions:
         if version.manifest.update.get("name") == folder.name:
             shutil.rmtree(folder, ignore_errors=True)
             return version

@@ -12,10 +12,11 @@ from .cases import Case, CaseList
 from .errors import UserError
 from .files.reading import read_volume
 from .model import Manifest, Model
-from .planning import TrainingPlan, geometry_of, plan_protocols
+from .planning import TrainingPlan, check_fields_of_view, check_sources, geometry_of, plan_protocols
 from .progress import Progress, advance, silent
 from .protocols import Protocol, choose_protocol, matches
 from .settings import TrainingSettings, UpdateSettings
+from .structures import Vocabulary
 
 FAR = float(np.log(2))
 """A scan this unlike all protocols (a factor of 2 in spacing and size, on the mean) gets a protocol of its own."""
@@ -50,9 +51,12 @@ def plan_update(
         licence: of its weights; None keeps the model's.
 
     Raises:
-        UserError: the lists hold no training case, or the model has no room for another structure.
+        UserError: the lists hold no training case, the settings do not fit them, or the model has no room for another
+            structure.
         Cancelled: as `progress` asked.
     """
+    check_sources(settings, lists)
+    check_fields_of_view(settings, Vocabulary.load())
     bank = model.bank
     lists = tuple(each for each in lists if each.of("training"))
     taught = dict.fromkeys(name for each in lists for case in each.of("training") for name in case.annotated)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import datetime
+import math
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,20 +51,30 @@ class Agreement:
 
 
 def compare_answers(
-    before: Segmenter, after: Segmenter, cases: Sequence[Case], where: str, progress: Progress = silent
+    before: Segmenter,
+    after: Segmenter,
+    cases: Sequence[Case],
+    where: str,
+    progress: Progress = silent,
+    seconds: float | None = None,
 ) -> list[Agreement]:
     """Ask both models for every old structure in each image.
 
     What is annotated in a case is left out: there the new model is meant to answer otherwise. Structures that neither
     model finds say nothing.
 
+    Args:
+        seconds: after which no further image is looked at; the first one always is.
+
     Raises:
         UserError: an image cannot be segmented.
         Cancelled: as `progress` asked.
     """
     names = before.model.manifest.structures
-    found = []
+    found, began = [], time.monotonic()
     for number, case in enumerate(cases):
+        if number and seconds is not None and time.monotonic() - began > seconds:
+            break
         advance(progress, number, len(cases), f"comparing image {number + 1} of {len(cases)}")
         volume, labels = load_case(case)
         free = labels == 0
@@ -92,7 +104,7 @@ def write_report(
 
     Args:
         before, after: scores of the old and the new model on the same validation cases.
-        left_out: unannotated images that the model cannot read.
+        left_out: unannotated images that cannot be read, or not by the model.
     """
     old = plan.initial.manifest.structures
     training = [case for each in plan.lists for case in each.of("training")]
@@ -103,7 +115,7 @@ def write_report(
     apart = _apart(agreed, {row["structure"] for row in rows}, settings.least_agreement)
     seen = {row["structure"] for row in (*rows, *agreed)}
     unchecked = [name for name in old if name not in seen]
-    warnings = [*lost, *apart, *plan.passed_over]
+    warnings = [*lost, *apart, *_invented(rows), *plan.passed_over]
     if len(unchecked) == len(old):
         warnings.append(NOTHING_CHECKED)
     elif unseen := unseen_kinds(plan):
@@ -112,7 +124,10 @@ def write_report(
             "give unannotated ones, or check by hand"
         )
     if left_out:
-        warnings.append(f"{left_out} unannotated image(s) are of a kind that the model does not read and were left out")
+        warnings.append(
+            f"{left_out} unannotated image(s) cannot be read, or are of a kind that the model does not read, and were "
+            "left out"
+        )
     return {
         "format": FORMAT,
         "model": plan.name,
@@ -152,23 +167,32 @@ def unseen_kinds(plan: TrainingPlan) -> list[str]:
 
 
 def score_rows(before: Sequence[Score], after: Sequence[Score], old: Sequence[str]) -> list[dict[str, Any]]:
-    """One row for each structure of each source: means before and after, and the Dice of each case."""
+    """One row for each structure of each source.
+
+    Means are over the cases that hold the structure, and where the old model was asked over the same cases before and
+    after. What is found where there is nothing is counted by itself.
+    """
     earlier = {(s.source, s.structure, s.case): s for s in before}
     rows = []
     for source, structure in dict.fromkeys((s.source, s.structure) for s in after):
         group = [s for s in after if (s.source, s.structure) == (source, structure)]
         pairs = [(earlier.get((source, structure, s.case)), s) for s in group]
+        asked = [(b, a) for b, a in pairs if b is not None]
+        held = [(b, a) for b, a in asked or pairs if a.dice is not None and not a.false_positive]
+        far = [(b, a) for b, a in held if a.distance is not None and (b is None or b.distance is not None)]
         rows.append(
             {
                 "structure": structure,
                 "source": source,
                 "modality": group[0].modality,
                 "kind": "old" if structure in old else "new",
-                "cases": sum(s.dice is not None for s in group),
-                "dice_before": _mean(b.dice for b, _ in pairs if b is not None),
-                "dice_after": _mean(a.dice for _, a in pairs),
-                "distance_before": _mean(b.distance for b, _ in pairs if b is not None),
-                "distance_after": _mean(a.distance for _, a in pairs),
+                "cases": len(held),
+                "dice_before": _mean(b.dice for b, _ in held if b is not None),
+                "dice_after": _mean(a.dice for _, a in held),
+                "distance_before": _mean(b.distance for b, _ in far if b is not None),
+                "distance_after": _mean(a.distance for _, a in far),
+                "false_positives_before": sum(b.false_positive for b, _ in asked),
+                "false_positives_after": sum(a.false_positive for _, a in pairs),
                 "per_case": [
                     {"case": a.case + 1, "dice_before": None if b is None else b.dice, "dice_after": a.dice}
                     for b, a in pairs
@@ -194,6 +218,7 @@ def read_losses(folder: Path, most: int = LOSSES_KEPT) -> list[tuple[int, float]
         return []
     with open(path, newline="", encoding="utf-8") as file:
         rows = [(int(row["step"]), float(row["loss"])) for row in csv.DictReader(file) if row["loss"]]
+    rows = [(step, loss) for step, loss in rows if math.isfinite(loss)]  # a step that was skipped has none
     groups = [rows[i : i + max(1, -(-len(rows) // most))] for i in range(0, len(rows), max(1, -(-len(rows) // most)))]
     return [(group[-1][0], float(np.mean([loss for _, loss in group]))) for group in groups]
 
@@ -208,6 +233,16 @@ def _lost(rows: Sequence[Mapping[str, Any]], margin: float) -> list[str]:
         if points > margin:
             said.append(f"{row['structure']} lost {points:.1f} points on {_cases(row['cases'])}")
     return said
+
+
+def _invented(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A sentence for each old structure that is found in more cases than before that do not hold it."""
+    return [
+        f"{row['structure']} is found in {_cases(row['false_positives_after'])} without it, "
+        f"before in {row['false_positives_before']}"
+        for row in rows
+        if row["kind"] == "old" and row["false_positives_after"] > row["false_positives_before"]
+    ]
 
 
 def _apart(rows: Sequence[Mapping[str, Any]], scored: set[str], least: float) -> list[str]:

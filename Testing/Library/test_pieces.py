@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from CFSegmenterLib.pieces import bounding_boxes, largest_piece, of_one_piece
+from CFSegmenterLib.pieces import bounding_boxes, drawn_in_one_piece, largest_piece
 
 NAMES = ("background", "liver", "left kidney", "lymph nodes")
 
@@ -39,18 +39,18 @@ def test_voxels_that_share_a_corner_are_one_piece():
     np.testing.assert_array_equal(largest_piece(diagonal), diagonal)
 
 
-def test_a_structure_is_of_one_piece_when_every_annotation_shows_it_so(drawn):
-    assert of_one_piece([drawn], NAMES) == ("liver",)
+def test_a_structure_is_drawn_in_one_piece_when_every_annotation_shows_it_so(drawn):
+    assert drawn_in_one_piece([drawn], NAMES) == {"liver": True, "lymph nodes": False}
     torn = drawn.copy()
     torn[3] = 0  # the same liver, in two pieces, in another scan
-    assert of_one_piece([drawn, torn], NAMES) == ()
+    assert drawn_in_one_piece([drawn, torn], NAMES) == {"liver": False, "lymph nodes": False}
 
 
 def test_a_loose_voxel_of_an_annotation_is_forgiven(drawn):
     drawn[11, 9, 7] = 1
-    assert of_one_piece([drawn], NAMES) == ("liver",)
+    assert drawn_in_one_piece([drawn], NAMES)["liver"]
 
 
-def test_what_is_drawn_nowhere_is_not_called_of_one_piece(drawn):
-    assert "left kidney" not in of_one_piece([drawn], NAMES)
-    assert of_one_piece([], NAMES) == ()
+def test_what_is_drawn_nowhere_is_not_called_drawn_in_one_piece(drawn):
+    assert "left kidney" not in drawn_in_one_piece([drawn], NAMES)
+    assert drawn_in_one_piece([], NAMES) == {}

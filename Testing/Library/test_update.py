@@ -337,6 +337,39 @@ def test_a_known_structure_is_taught_in_a_modality_that_the_old_model_cannot_rea
     assert [protocol.modality for protocol in version.manifest.protocols] == ["mr-t2", "ct"]
 
 
+@pytest.mark.parametrize("new_kind_first", [True, False])
+def test_old_and_new_model_are_compared_on_the_same_case_wherever_a_new_kind_of_scan_stands(
+    a_model_folder, a_small_source, tmp_path, new_kind_first
+):
+    (cases,) = read_case_lists([a_small_source])
+    lists = [as_ct(cases, annotated=("liver",)), cases]
+    version = update(
+        a_model_folder,
+        lists if new_kind_first else lists[::-1],
+        store=tmp_path,
+        settings=some_settings(iterations=1, learning_rate=1e-9, aim=False),  # the new model is the old one
+        device="cpu",
+    )
+    report = version.report()
+    known = [row for row in report["scores"] if row["source"] == cases.source]
+    assert [row["structure"] for row in known] == list(OLD)
+    assert not report["fell"]
+    for row in known:
+        assert row["cases"] == 2
+        for case in row["per_case"]:
+            assert case["dice_before"] == pytest.approx(case["dice_after"], abs=0.02)
+
+
+def test_settings_of_a_source_or_a_region_that_do_not_exist_are_refused(a_model, a_new_source):
+    lists = read_case_lists([a_new_source])
+    for sources, said in (
+        ({"galbladders": {"mirror": True}}, "none of the case lists is called"),
+        ({"gallbladders": {"field_of_view": ["Abdomen"]}}, "which the vocabulary does not have"),
+    ):
+        with pytest.raises(UserError, match=said):
+            plan_update(a_model, lists, some_settings(sources=sources))
+
+
 def test_where_nothing_old_could_be_compared_the_report_does_not_say_that_all_is_well(
     a_model_folder, a_new_source, tmp_path
 ):
@@ -421,3 +454,24 @@ def test_a_store_of_another_model_is_left_alone(a_model_folder, updated, tmp_pat
     with pytest.raises(UserError, match="no version with the weights"):
         version_of(updated[0], tmp_path / "other")
     assert read_manifest(updated[0].active.folder).version == "1"
+
+
+def test_a_damaged_version_does_not_keep_the_others_from_being_updated(a_model_folder, a_new_source, updated, tmp_path):
+    store = tmp_path / "store"
+    shutil.copytree(updated[0].folder, store)
+    (store / "versions" / "2" / "manifest.json").write_text('{"name": ', encoding="utf-8")
+    lists, settings = read_case_lists([a_new_source]), some_settings(iterations=1)
+    version = update(a_model_folder, lists, store=store, settings=settings, device="cpu")
+    assert version.name == "3" and version.manifest.parent == "1"
+
+
+def test_one_piece_is_forgotten_only_of_what_was_seen_in_several(a_model, a_new_source, tmp_path):
+    """That a scan does not show a structure says nothing of its pieces."""
+    one_piece = ("liver", "spleen")
+    model = replace(a_model, manifest=a_model.manifest.model_copy(update={"one_piece": one_piece}))
+    (cases,) = read_case_lists([a_new_source])
+    declared = tuple(
+        replace(c, values={**c.values, 7: "spleen"}, annotated=(*c.annotated, "spleen")) for c in cases.cases
+    )
+    plan = plan_update(model, [replace(cases, cases=declared)], some_settings(iterations=1))
+    assert set(Trainer(plan, tmp_path, device="cpu").model().manifest.one_piece) == {*one_piece, NEW_STRUCTURE}

@@ -14,7 +14,14 @@ from CFSegmenterLib.settings import UpdateSettings
 from CFSegmenterLib.training_log import LOG
 from CFSegmenterLib.update_page import write_page
 from CFSegmenterLib.update_planning import plan_update
-from CFSegmenterLib.update_report import Agreement, agreement_rows, read_losses, score_rows, write_report
+from CFSegmenterLib.update_report import (
+    Agreement,
+    agreement_rows,
+    compare_answers,
+    read_losses,
+    score_rows,
+    write_report,
+)
 
 from .conftest import UPDATE_SETTINGS
 
@@ -102,9 +109,46 @@ def test_means_are_over_the_cases_that_show_the_structure():
     assert [each["case"] for each in row["per_case"]] == [1, 2, 3]
 
 
+def test_both_means_are_over_the_same_cases():
+    """A false answer that is gone must not make up for an organ that is lost."""
+    before = [*scores("liver", 0.9), Score("liver", "mine", "ct", 1, 0.0, None, True)]
+    after = [*scores("liver", 0.5), Score("liver", "mine", "ct", 1, None, None, False)]
+    (row,) = score_rows(before, after, ["liver"])
+    assert (row["cases"], row["dice_before"], row["dice_after"]) == (1, 0.9, 0.5)
+    assert (row["false_positives_before"], row["false_positives_after"]) == (1, 0)
+    (row,) = score_rows(after, before, ["liver"])
+    assert (row["cases"], row["dice_before"], row["dice_after"]) == (1, 0.5, 0.9)
+
+
+def test_an_old_structure_that_is_found_where_there_is_none_is_warned_of(report):
+    def two(dice, invented):
+        source = scores("liver", 0.9)[0]
+        return [source, replace(source, case=1, dice=dice, false_positive=invented)]
+
+    said = report(two(None, False), two(0.0, True))
+    assert said["warnings"] == ["liver is found in 1 case without it, before in 0"]
+    assert report(two(0.0, True), two(None, False))["warnings"] == []
+
+
 def test_the_same_structure_of_two_sources_has_two_rows():
     after = [Score("liver", source, "ct", 0, 0.5, None, False) for source in ("a", "b")]
     assert [row["source"] for row in score_rows((), after, ())] == ["a", "b"]
+
+
+@pytest.mark.parametrize(("seconds", "images"), [(0.0, 1), (None, 3)])
+def test_when_the_time_is_over_no_further_image_is_compared(a_segmenter, a_new_source, seconds, images):
+    from CFSegmenterLib.cases import read_case_lists
+
+    (cases,) = read_case_lists([a_new_source])
+    seen = []
+
+    def watch(done, total, message):
+        seen.append(message)
+        return True
+
+    found = compare_answers(a_segmenter, a_segmenter, cases.of("training"), "update", watch, seconds)
+    assert len(seen) == images
+    assert {each.dice for each in found} == {1.0}
 
 
 def test_agreement_is_a_mean_by_structure_and_kind_of_image():
@@ -124,6 +168,11 @@ def test_a_long_log_is_thinned_out_to_means(tmp_path):
     found = read_losses(tmp_path, most=100)
     assert len(found) == 100 and found[-1] == (1000, 0.5)
     assert read_losses(tmp_path / "nowhere") == []
+
+
+def test_a_step_that_was_skipped_is_not_among_the_losses(tmp_path):
+    (tmp_path / LOG).write_text("step,loss\n1,0.5\n2,nan\n3,inf\n4,0.25\n")
+    assert read_losses(tmp_path) == [(1, 0.5), (4, 0.25)]
 
 
 class Balanced(HTMLParser):
