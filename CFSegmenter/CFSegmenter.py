@@ -81,7 +81,7 @@ class CFSegmenterWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.inspectSection = addSection(self.layout, _("Inspect"), collapsed=True)
         self.modelsSection = addSection(self.layout, _("Models"), collapsed=True)
         self.teachSection = addSection(self.layout, _("Teach"), collapsed=True)
-        self.setupPanel = SetupPanel(self.setupSection, session, find)
+        self.setupPanel = SetupPanel(self.setupSection, session, find, lambda: self.teachPanels.needsWorker)
         self.setupSection.collapsed = not self.setupPanel.isMissingSomething
         self.segmentPanel = SegmentPanel(self.segmentSection, session, find)
         self.inspectPanel = InspectPanel(self.inspectSection, session, find)
@@ -92,6 +92,8 @@ class CFSegmenterWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(scene, scene.EndCloseEvent, self.onSceneEndClose)
+        if self.parent.isEntered:  # "Reload" makes a new panel, and does not enter it
+            self.enter()
 
     def cleanup(self):
         """Called when the application closes or the module is reloaded."""
@@ -100,14 +102,15 @@ class CFSegmenterWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         for panel in self.panels:
             panel.cleanup()
         if self.logic:
+            # Killed with its worker, an update would lose what it has learned since its last checkpoint.
+            if self.panels and self.teachPanels.needsWorker:
+                self.logic.session.link.stop(gently=True)
             self.logic.stop()
 
     def enter(self):
         """Called each time the user opens this module."""
         self._entered = True
-        self.initializeParameterNode()
-        if not self.setupPanel.isMissingSomething and not self.logic.session.models:
-            self.logic.session.refreshModels(self.modelsPanel.showProblem)
+        self._begin()
 
     def exit(self):
         """Called each time the user opens another module."""
@@ -127,7 +130,13 @@ class CFSegmenterWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         else:
             self.logic.stop()
         if self._entered:
-            self.initializeParameterNode()
+            self._begin()
+
+    def _begin(self):
+        """Show the scene's choices, and look for models where none is known: with the worker the search ends, too."""
+        self.initializeParameterNode()
+        if not self.setupPanel.isMissingSomething and not self.logic.session.models:
+            self.logic.session.refreshModels(self.modelsPanel.showProblem)
 
     def initializeParameterNode(self):
         """Take the scene's choices, and fill in a volume where none was made."""
@@ -278,6 +287,8 @@ class CFSegmenterTest(ScriptedLoadableModuleTest):
         widget.enter()
         self.assertFalse(widget.segmentPanel.ui.applyButton.enabled)  # there is no volume
         widget.exit()
+        if widget.parent.isEntered:  # the user's own panel is in sight
+            widget.enter()
 
     def test_FirstVisit(self):
         """The scenario: a volume, segments, a map, a point, one structure more, and the scene saved and loaded."""

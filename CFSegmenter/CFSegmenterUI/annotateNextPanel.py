@@ -51,8 +51,9 @@ class AnnotateNextPanel(VTKObservationMixin):
         self._say("")
         teaching.addListener(self._onTopic)
         self._session.addListener(self._onTopic)
-        for event in (self._scene.NodeAddedEvent, self._scene.NodeRemovedEvent, self._scene.EndCloseEvent):
-            self.addObserver(self._scene, event, self._onScene)
+        scene = self._scene
+        for event in (scene.NodeAddedEvent, scene.NodeRemovedEvent, scene.EndCloseEvent, scene.EndBatchProcessEvent):
+            self.addObserver(scene, event, self._onScene)
         self._update()
 
     def setParameterNode(self, node: Any) -> None:

@@ -58,11 +58,11 @@ class Conversation:
         self._worker: tuple[str, str] | None = None
         link.addListener(self._workerChanged)
 
-    def isEncoded(self, volumeNode: Any, options: RunOptions) -> bool:
-        """Whether questions about the volume are answered without a pass of the network."""
+    def isEncoded(self, volumeNode: Any, options: RunOptions, frame: int | None = None) -> bool:
+        """Whether questions about the volume, or a frame of it, are answered without a pass of the network."""
         if volumeNode is None or not self.link.isRunning or self._worker != (options.model, options.device):
             return False
-        return _keyOf(volumes.volumeKey(volumeNode), options) in self._encoded
+        return _keyOf(volumes.volumeKey(volumeNode, frame), options) in self._encoded
 
     def ask(
         self,
@@ -73,14 +73,18 @@ class Conversation:
         message: dict[str, Any],
         arrays: dict[str, np.ndarray] | None,
         answer: Answer,
+        frame: int | None = None,
     ) -> None:
-        """Encode the volume where needed, ask, and give the answer to `answer`, which ends the task."""
+        """Encode the volume where needed, ask, and give the answer to `answer`, which ends the task.
+
+        `frame` asks about a frame of its sequence, whichever is shown; without one it is about what the node shows.
+        """
         try:
             if self.busy:
                 raise UserError(_("CFSegmenter is still busy; wait for it, or cancel it."))
             if not options.model:
                 raise UserError(_("No model is chosen; choose one under Models."))
-            data = volumes.readVolume(volumeNode)
+            data = volumes.readVolume(volumeNode, frame)
         except UserError as error:
             task.failSoon(str(error))
             return
@@ -105,11 +109,11 @@ class Conversation:
         def question() -> None:
             send(verb, {**message, "key": key}, arrays, heard, refused)
 
-        def heard(frame: Any) -> None:
+        def heard(reply: Any) -> None:
             self.demand(volumeNode, _("volume"))
-            if volumes.volumeKey(volumeNode) != data.key:
+            if volumes.volumeKey(volumeNode, frame) != data.key:
                 raise UserError(_("The volume was changed while it was being worked on; start again."))
-            answer(frame, passed)
+            answer(reply, passed)
 
         def refused(text: str, gone: bool) -> None:
             if not gone or passed:
@@ -122,12 +126,12 @@ class Conversation:
             passed = True
             started = time.monotonic()
 
-            def encoded(frame: Any) -> None:
+            def encoded(reply: Any) -> None:
                 if self._worker != (options.model, options.device):
                     self._encoded.clear()  # for another model or device the worker lets go of what it held
                     self._worker = (options.model, options.device)
                 self._encoded.add(key)
-                self._measure(data, options, frame.message["protocol_name"], time.monotonic() - started)
+                self._measure(data, options, reply.message["protocol_name"], time.monotonic() - started)
                 self._tell("encoded")
                 question()
 
@@ -138,7 +142,7 @@ class Conversation:
                 said["protocol_name"] = options.protocol
             send("encode", said, {"image": data.array}, encoded, lambda text, gone: task.fail(text))
 
-        if self.isEncoded(volumeNode, options):
+        if self.isEncoded(volumeNode, options, frame):
             question()
         else:
             encode()

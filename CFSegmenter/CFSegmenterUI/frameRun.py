@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import slicer
 from slicer.i18n import tr as _
 
-from . import volumes
+from . import segmentations, undo, volumes
 from .session import RunOptions, SegmentResult, Session
 from .task import Task
 
@@ -29,9 +30,10 @@ def waitForFrames(
 
 
 class FrameRun:
-    """A FrameRun segments one frame after the other, and keeps what it finds in step with the volume.
+    """A FrameRun segments one frame after the other, into a sequence that the segmentation follows with the volume.
 
-    It is cancelled like a Task. What was found before a failure or a cancel is kept.
+    The user may look at any frame meanwhile. It is cancelled like a Task; what was found before that, or before a
+    failure, is kept.
     """
 
     def __init__(
@@ -53,8 +55,7 @@ class FrameRun:
         self._done, self._failed, self._progress, self._cancelled = done, failed, progress, cancelled
         self._browser = slicer.modules.sequences.logic().GetFirstBrowserNodeForProxyNode(volumeNode)
         self._count = volumes.frameCount(volumeNode)
-        self._frames = volumes.frames(volumeNode)
-        self._sequence: Any = None
+        self._newSequence: Any = None
         self._results: list[SegmentResult] = []
         self._task: Any = None
         self._next()
@@ -64,26 +65,38 @@ class FrameRun:
         self._task.cancel()
 
     def _next(self) -> None:
-        """Select the next frame and segment it; without one, the run is over."""
-        if next(self._frames, None) is None:
-            self._end(self._done, self._results)
+        """Segment the next frame; without one, the run is over."""
+        if len(self._results) == self._count:
+            self._done(self._results)
             return
         self._task = self._session.segment(
             self._volume,
             self._structures,
             self._segmentation,
             self._options,
+            frame=len(self._results),
+            writer=self._write,
             done=self._onDone,
-            failed=lambda text: self._end(self._failed, text),
+            failed=self._onFailed,
             progress=self._onProgress,
-            cancelled=lambda: self._end(self._cancelled),
+            cancelled=self._onCancelled,
         )
 
     def _onDone(self, result: SegmentResult) -> None:
         self._results.append(result)
         self._segmentation = result.node
-        self._keep(result.node)
         self._next()
+
+    def _onFailed(self, text: str) -> None:
+        self._tidy()
+        if self._isKept:
+            done = _("{done} of {count} frames are done.").format(done=len(self._results), count=self._count)
+            text = f"{text} {done}"
+        self._failed(text)
+
+    def _onCancelled(self) -> None:
+        self._tidy()
+        self._cancelled()
 
     def _onProgress(self, done: int, total: int, what: str, secondsLeft: float | None) -> None:
         number = len(self._results)
@@ -94,34 +107,75 @@ class FrameRun:
             secondsLeft = None  # of the frames to come nothing is known before the first is done
         self._progress(number * total + done, self._count * total, what, secondsLeft)
 
-    def _keep(self, segmentationNode: Any) -> None:
-        """Put a copy of the segmentation into its sequence, under the index of the frame that is selected."""
-        master = self._browser.GetMasterSequenceNode()
-        if self._sequence is None:
-            self._sequence = self._browser.GetSequenceNode(segmentationNode) or self._newSequence(master)
-        value = master.GetNthIndexValue(self._browser.GetSelectedItemNumber())
-        self._sequence.SetDataNodeAtValue(segmentationNode, value)
+    # Into the sequence
 
-    def _newSequence(self, master: Any) -> Any:
-        scene = self._session.scene
+    def _write(self, segmentationNode: Any, volumeNode: Any, *what: Any) -> segmentations.Written:
+        """Takes the place of `segmentations.writeSegments` for the frame at work, whichever is shown."""
+        frame = len(self._results)
+        value = self._browser.GetMasterSequenceNode().GetNthIndexValue(frame)
+        sequence = self._browser.GetSequenceNode(segmentationNode) or self._follow(segmentationNode)
+        if frame == self._browser.GetSelectedItemNumber():
+            undo.saveForUndo(segmentationNode)
+        with _unseen(segmentationNode, sequence.GetDataNodeAtValue(value, False)) as node:
+            written = segmentations.writeSegments(node, volumeNode, *what, frame=frame)
+            sequence.SetDataNodeAtValue(node, value)
+            segmentationNode.SetAndObserveTransformNodeID(node.GetTransformNodeID())  # it may have been moved
+        return written
+
+    def _follow(self, segmentationNode: Any) -> Any:
+        """A sequence that the segmentation is the shown frame of; the others have what the user has put into it."""
+        master, scene = self._browser.GetMasterSequenceNode(), self._session.scene
         name = _("{volume} segmentation").format(volume=self._volume.GetName())
         sequence = scene.AddNewNodeByClass("vtkMRMLSequenceNode", scene.GenerateUniqueName(name))
         sequence.SetIndexName(master.GetIndexName())
         sequence.SetIndexUnit(master.GetIndexUnit())
+        with _unseen(segmentationNode, segmentationNode) as users:
+            for segmentID in segmentations.ownSegments(users, self._volume).values():
+                users.GetSegmentation().RemoveSegment(segmentID)
+            for frame in range(self._count):
+                isShown = frame == self._browser.GetSelectedItemNumber()
+                sequence.SetDataNodeAtValue(segmentationNode if isShown else users, master.GetNthIndexValue(frame))
+        with slicer.util.NodeModify(self._browser):  # else it would make a node to show the sequence with
+            self._browser.AddSynchronizedSequenceNode(sequence)
+            self._browser.AddProxyNode(segmentationNode, sequence, False)
+            self._browser.SetSaveChanges(sequence, True)  # what the user corrects stays with its frame
+        self._newSequence = sequence
         return sequence
 
-    def _end(self, tell: Callable[..., None], *said: Any) -> None:
-        isThere = self._browser.GetScene() is not None  # the scene may have been closed meanwhile
-        if isThere and self._sequence is not None:
-            self._follow()
-        self._frames.close()  # selects the frame that was shown before, and with it its segmentation
-        tell(*said)
+    @property
+    def _isKept(self) -> bool:
+        """Whether something was found that is still there."""
+        return bool(self._results) and self._segmentation.GetScene() is not None
 
-    def _follow(self) -> None:
-        """Let the segmentation follow the frame that is selected; what the user has deleted meanwhile stays deleted."""
-        if self._segmentation.GetScene() is None:
-            if not self._browser.IsSynchronizedSequenceNode(self._sequence):
-                self._session.scene.RemoveNode(self._sequence)
-        elif self._browser.GetSequenceNode(self._segmentation) is None:
-            self._browser.AddSynchronizedSequenceNode(self._sequence)
-            self._browser.AddProxyNode(self._segmentation, self._sequence, False)
+    def _tidy(self) -> None:
+        """Nothing follows a run that found nothing, and what the user has deleted meanwhile stays deleted."""
+        sequence = self._newSequence
+        isThere = sequence is not None and sequence.GetScene() is not None  # the scene may have been closed meanwhile
+        if not isThere or self._isKept:
+            return
+        again = self._browser.GetProxyNode(sequence) if self._results else None  # Slicer shows a sequence anew
+        for node in (sequence, again):
+            if node is not None:
+                self._session.scene.RemoveNode(node)
+
+
+@contextlib.contextmanager
+def _unseen(segmentationNode: Any, content: Any) -> Iterator[Any]:
+    """A node with the content of another one at the place of a segmentation, to be written into unseen."""
+    scene, role = segmentationNode.GetScene(), segmentationNode.GetReferenceImageGeometryReferenceRole()
+    display = scene.AddNewNodeByClass("vtkMRMLSegmentationDisplayNode")
+    display.SetVisibility(False)
+    node = scene.CreateNodeByClass("vtkMRMLSegmentationNode")
+    node.UnRegister(None)
+    node.SetName(segmentationNode.GetName())
+    node.SetHideFromEditors(True)
+    node.CopyContent(content)
+    node = scene.AddNode(node)
+    try:
+        node.SetAndObserveDisplayNodeID(display.GetID())
+        node.SetAndObserveTransformNodeID(segmentationNode.GetTransformNodeID())
+        node.SetNodeReferenceID(role, segmentationNode.GetNodeReferenceID(role))
+        yield node
+    finally:
+        scene.RemoveNode(node)
+        scene.RemoveNode(display)

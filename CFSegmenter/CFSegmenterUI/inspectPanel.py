@@ -43,7 +43,7 @@ class InspectPanel(VTKObservationMixin):
         self._probed: tuple[Any, ...] | None = None
         self._hasMoved = False
         self._isUpdating = False
-        self._layers = ViewLayers(self._scene)
+        self._layers = ViewLayers(self._scene, self._onFrame)
         widget = slicer.util.loadUI(resourcePath("UI/InspectPanel.ui"))
         parent.layout().addWidget(widget)
         self.ui = slicer.util.childWidgetVariables(widget)
@@ -55,6 +55,7 @@ class InspectPanel(VTKObservationMixin):
         session.addListener(self._onSession)
         self.addObserver(self._scene, self._scene.NodeRemovedEvent, self._onNodeRemoved)
         self.addObserver(self._scene, self._scene.EndCloseEvent, self._onSceneClosed)
+        self.addObserver(self._scene, self._scene.EndImportEvent, self._onSceneImported)
         self._update()
 
     def setParameterNode(self, node: Any) -> None:
@@ -69,15 +70,14 @@ class InspectPanel(VTKObservationMixin):
             self._guiTag = compat.connectGui(node, self.ui)
             self.addObserver(node, vtk.vtkCommand.ModifiedEvent, self._update)
         self._update()
-        if self._shown is not None:  # by a scene that was loaded
-            self._onThreshold(self.ui.thresholdSlider.value)
-            self._onLegend()
+        self._takeUpMap()
 
     def cleanup(self) -> None:
         """Let go of the parameter node, the scene and the session; a question of this panel is cancelled."""
         self.setParameterNode(None)
         self._session.removeListener(self._onSession)
         self._point.cleanup()
+        self._layers.cleanup()
         self.removeObservers()
         if self._task is not None:
             self._task.cancel()
@@ -145,8 +145,8 @@ class InspectPanel(VTKObservationMixin):
 
     def _onLegend(self) -> None:
         maps.hideLegends(self._scene)
-        if self._shown is not None and self.ui.legendCheckBox.checked:
-            maps.showLegend(self._shown)
+        if self._layers.seen is not None and self.ui.legendCheckBox.checked:
+            maps.showLegend(self._layers.seen)
 
     def _onSegment(self) -> None:
         threshold, title = self.ui.thresholdSlider.value, maps.titleOf(self._shown)
@@ -274,6 +274,15 @@ class InspectPanel(VTKObservationMixin):
         self._forgetPoint()
         self._update()
 
+    def _onFrame(self) -> None:
+        self._onLegend()
+        self._enable()
+
+    def _onSceneImported(self, caller: Any = None, event: Any = None) -> None:
+        """Choices and views may be those of the scene that was loaded, or added."""
+        self._update()
+        self._takeUpMap()
+
     # What is shown
 
     def _update(self, caller: Any = None, event: Any = None) -> None:
@@ -320,7 +329,8 @@ class InspectPanel(VTKObservationMixin):
         isShowing, isSimilarity = self._shown is not None, self._isSimilarityShown()
         ui.opacitySlider.enabled = ui.legendCheckBox.enabled = ui.restoreButton.enabled = isShowing
         ui.thresholdSlider.enabled = isSimilarity
-        ui.segmentButton.enabled = isSimilarity and not self._reasonNot()
+        ui.segmentButton.enabled = isSimilarity and not self._layers.whyHidden and not self._reasonNot()
+        ui.hiddenLabel.text, ui.hiddenLabel.visible = self._layers.whyHidden, bool(self._layers.whyHidden)
         ui.progressBar.visible = ui.cancelButton.visible = isRunning
 
     def _reasonNot(self) -> str:
@@ -339,11 +349,18 @@ class InspectPanel(VTKObservationMixin):
         """The map that is laid over the volume."""
         return self._node.shownMap if self._node is not None else None
 
+    def _takeUpMap(self) -> None:
+        """Bring views, threshold and legend in line with the map, which those of a loaded scene are not."""
+        if self._shown is not None:
+            self._layers.follow(self._volume, self._shown, self.ui.opacitySlider.value)
+            self._onThreshold(self.ui.thresholdSlider.value)
+            self._onLegend()
+
     def _giveUpMap(self) -> None:
         """Restore the views where the map was deleted, or is another volume's."""
         shown = self._shown
         isGone = self._layers.isShowing if shown is None else maps.volumeOf(shown) is not self._volume
-        if isGone:
+        if isGone and not self._scene.IsImporting():  # it may be neither when all is there
             self._restore()
 
     def _isSimilarityShown(self) -> bool:
@@ -353,8 +370,7 @@ class InspectPanel(VTKObservationMixin):
         """Lay a map over the volume in every slice view."""
         self._node.shownMap = mapNode
         self._layers.show(self._volume, mapNode, self.ui.opacitySlider.value)
-        self._onThreshold(self.ui.thresholdSlider.value)
-        self._onLegend()
+        self._takeUpMap()
         self._update()
 
     def _restore(self) -> None:

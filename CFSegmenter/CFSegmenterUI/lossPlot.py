@@ -14,10 +14,12 @@ ROLE = "CFSegmenter.LossPlot"
 
 
 class LossPlot:
-    """A LossPlot keeps one curve up to date, and brings it in sight and out of it again."""
+    """A LossPlot keeps one curve, and brings it in sight and out of it; before, nothing is put into the scene."""
 
     def __init__(self, scene: Any):
         self._scene = scene
+        self._losses: tuple[tuple[float, float], ...] = ()
+        self._isPresented = False
         self._layoutBefore: int | None = None
 
     @property
@@ -25,9 +27,34 @@ class LossPlot:
         """Whether there are views at all: without a main window there are none."""
         return self._layout() is not None
 
-    def show(self, losses: Sequence[tuple[float, float]]) -> Any:
-        """Draw (step, loss); returns the chart node."""
-        table = self._tableNode()
+    def show(self, losses: Sequence[tuple[float, float]]) -> None:
+        """Take (step, loss), to be drawn while the chart is in sight."""
+        self._losses = tuple(losses)
+        if self._isPresented and self._find("vtkMRMLPlotChartNode"):  # the scene may be another one by now
+            self._draw()
+
+    def present(self) -> None:
+        """Show the chart in a plot view, in a layout that has one."""
+        layout = self._layout()
+        if layout is None:
+            return
+        if self._layoutBefore is None:
+            self._layoutBefore = layout.GetViewArrangement()
+        self._isPresented = True
+        slicer.modules.plots.logic().ShowChartInLayout(self._draw())
+
+    def putAway(self) -> None:
+        """Give the views back as they were, unless the user has chosen another layout meanwhile."""
+        layout, before = self._layout(), self._layoutBefore
+        self._layoutBefore, self._isPresented = None, False
+        if layout is None or before is None:
+            return
+        if layout.GetViewArrangement() == slicer.modules.plots.logic().GetLayoutWithPlot(before):
+            layout.SetViewArrangement(before)
+
+    def _draw(self) -> Any:
+        """Bring the nodes in line with the losses; returns the chart."""
+        table, losses = self._tableNode(), self._losses
         columns = [vtk.vtkDoubleArray(), vtk.vtkDoubleArray()]
         for column, name in zip(columns, (_("step"), _("loss"))):
             column.SetName(name)
@@ -40,24 +67,6 @@ class LossPlot:
             for column in columns:
                 table.AddColumn(column)
         return self._chartNode(table)
-
-    def present(self) -> None:
-        """Show the chart in a plot view, in a layout that has one."""
-        layout, chart = self._layout(), self._find("vtkMRMLPlotChartNode")
-        if layout is None or chart is None:
-            return
-        if self._layoutBefore is None:
-            self._layoutBefore = layout.GetViewArrangement()
-        slicer.modules.plots.logic().ShowChartInLayout(chart)
-
-    def putAway(self) -> None:
-        """Give the views back as they were, unless the user has chosen another layout meanwhile."""
-        layout, before = self._layout(), self._layoutBefore
-        self._layoutBefore = None
-        if layout is None or before is None:
-            return
-        if layout.GetViewArrangement() == slicer.modules.plots.logic().GetLayoutWithPlot(before):
-            layout.SetViewArrangement(before)
 
     def _layout(self) -> Any:
         return self._scene.GetFirstNodeByClass("vtkMRMLLayoutNode")

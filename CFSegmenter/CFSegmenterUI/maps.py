@@ -12,11 +12,13 @@ from slicer.i18n import tr as _
 
 from CFSegmenterLib.structures import Vocabulary
 
-from . import provenance, subjectHierarchy
+from . import provenance, subjectHierarchy, volumes
 from .provenance import Provenance
 
 KIND, TITLE, CLASSES = "CFSegmenter.MapKind", "CFSegmenter.MapTitle", "CFSegmenter.Classes"
 VOLUME_ROLE = "CFSegmenter.Volume"
+FRAME = "CFSegmenter.Frame"
+"""Attribute of a map: number of the frame that the volume showed when it was made."""
 
 LEGEND_SIZE = (0.11, 0.4)
 """Width and height of a legend, as shares of the view: its texts grow with it."""
@@ -64,6 +66,8 @@ def writeMap(
         if node.GetDisplayNode() is None:
             node.CreateDefaultDisplayNodes()
         _color(node, kind, colors)
+        frame = volumes.shownFrame(volumeNode)
+        node.SetAttribute(FRAME, None if frame is None else str(frame))
         provenance.writeOn(node, made or Provenance("", "", ""))
     return node
 
@@ -132,6 +136,18 @@ def titleOf(mapNode: Any) -> str:
 def kindOf(mapNode: Any) -> str | None:
     """One of "similarity", "margin" and "best"; None for a volume that is no map."""
     return mapNode.GetAttribute(KIND)
+
+
+def frameOf(mapNode: Any) -> int | None:
+    """Which frame of its volume's sequence a map was made of; None where the volume was in none."""
+    frame = mapNode.GetAttribute(FRAME)
+    return None if frame is None else int(frame)
+
+
+def isOfAnotherFrame(mapNode: Any) -> bool:
+    """Whether what a map shows is not of the frame that its volume shows."""
+    frame = frameOf(mapNode)
+    return frame is not None and frame != volumes.shownFrame(volumeOf(mapNode))
 
 
 def showThreshold(mapNode: Any, value: float | None) -> None:

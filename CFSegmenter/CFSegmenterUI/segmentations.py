@@ -20,7 +20,7 @@ from CFSegmenterLib.structures import Vocabulary
 from . import compat, labelmaps, provenance, subjectHierarchy
 from .provenance import Provenance
 from .terminology import entryOf
-from .volumes import ijkToRas
+from .volumes import frameNode, ijkToRas
 
 STRUCTURE_TAG, PROMPT_TAG = provenance.PREFIX + "Structure", provenance.PREFIX + "Prompt"
 """The first makes a segment one of ours: without it, it is the user's. The second says what was asked for."""
@@ -99,6 +99,7 @@ def writeSegments(
     made: Provenance,
     vocabulary: Vocabulary,
     prompts: Mapping[str, str] | None = None,
+    frame: int | None = None,
 ) -> Written:
     """Write masks as segments, in the place of those that we made of the same structures in the same volume before.
 
@@ -108,11 +109,13 @@ def writeSegments(
     Args:
         masks: structure -> (I, J, K) bool on the volume's grid.
         prompts: structure -> what was asked for, where it is not the structure's name.
+        frame: of the volume's sequence, that the masks are of; None is what the volume shows.
 
     Raises:
         UserError: the masks are not the volume's, or the segmentation cannot take them without moving what is in it.
     """
-    shape = volumeNode.GetImageData().GetDimensions()
+    grid = frameNode(volumeNode, frame)
+    shape = grid.GetImageData().GetDimensions()
     if any(mask.shape != shape for mask in itertools.islice(masks.values(), 1)):  # the others are of the same volume
         raise UserError(_("{volume} has changed since it was read; start again.").format(volume=volumeNode.GetName()))
     with slicer.util.NodeModify(segmentationNode):
@@ -120,9 +123,9 @@ def writeSegments(
         had = {structure: own[structure] for structure in masks if structure in own}
         kept = tuple(structure for structure, segmentID in had.items() if _isChanged(segmentation, segmentID))
         replaced = {structure: segmentID for structure, segmentID in had.items() if structure not in kept}
-        _prepare(segmentationNode, volumeNode, replaced.values())
+        _prepare(segmentationNode, volumeNode, replaced.values(), grid)
         labelmaps.takeOut(segmentation, replaced.values())
-        affine = ijkToRas(volumeNode)
+        affine = ijkToRas(grid)
         written: dict[str, str] = {}
         content = {}
         for structure in (each for each in masks if each not in kept):
@@ -183,8 +186,8 @@ def maskOf(segmentationNode: Any, segmentID: str, volumeNode: Any) -> np.ndarray
     return mask
 
 
-def _prepare(segmentationNode: Any, volumeNode: Any, replaced: Collection[str]) -> None:
-    """Make the segmentation ready for voxels of the volume.
+def _prepare(segmentationNode: Any, volumeNode: Any, replaced: Collection[str], grid: Any = None) -> None:
+    """Make the segmentation ready for voxels of the volume, on the grid of one of its frames where one is given.
 
     Raises:
         UserError: what is in it besides `replaced` would have to be moved or converted.
@@ -210,8 +213,10 @@ def _prepare(segmentationNode: Any, volumeNode: Any, replaced: Collection[str]) 
             )
         segmentationNode.SetAndObserveTransformNodeID(volumeNode.GetTransformNodeID())
     # The user's segments keep the grid that they were painted on.
-    if mayMove or segmentationNode.GetNodeReference(segmentationNode.GetReferenceImageGeometryReferenceRole()) is None:
-        segmentationNode.SetReferenceImageGeometryParameterFromVolumeNode(volumeNode)
+    role = segmentationNode.GetReferenceImageGeometryReferenceRole()
+    if mayMove or segmentationNode.GetNodeReference(role) is None:
+        segmentationNode.SetReferenceImageGeometryParameterFromVolumeNode(grid or volumeNode)
+        segmentationNode.SetNodeReferenceID(role, volumeNode.GetID())
     if segmentationNode.GetDisplayNode() is None:
         segmentationNode.CreateDefaultDisplayNodes()
 

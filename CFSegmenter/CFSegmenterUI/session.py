@@ -195,32 +195,38 @@ class Session:
         segmentationNode: Any,
         options: RunOptions,
         *,
+        frame: int | None = None,
+        writer: Callable[..., segmentations.Written] = segmentations.writeSegments,
         done: Callable[[SegmentResult], None] | None = None,
         failed: Callable[[str], None] | None = None,
         progress: Callable[..., None] | None = None,
         cancelled: Callable[[], None] | None = None,
     ) -> Task:
-        """Segment `structures` into `segmentationNode`; None makes a new one when the answer is there."""
+        """Segment `structures` into `segmentationNode`; None makes a new one when the answer is there.
+
+        Of a `frame` of the volume's sequence, whichever is shown, `writer` must know where to put what was found.
+        """
         task = Task(_("Segmenting"), done, failed, progress, cancelled)
         started = time.monotonic()
         asked = list(dict.fromkeys(structures))
 
-        def write(frame: Any, encoded: bool) -> None:
+        def write(reply: Any, encoded: bool) -> None:
             node = segmentationNode
             if node is None:
                 node = segmentations.newSegmentation(self.scene, volumeNode)
             self._talk.demand(node, _("segmentation"))
-            undo.saveForUndo(node)
-            masks = MaskLayers(frame.message["places"], frame.arrays)
+            if frame is None:
+                undo.saveForUndo(node)
+            masks = MaskLayers(reply.message["places"], reply.arrays)
             made, vocabulary = self._made(options), self.vocabularyOf(options.model)
-            written = segmentations.writeSegments(node, volumeNode, masks, made, vocabulary)
-            voxel = float(np.prod(volumeNode.GetSpacing())) / 1000
+            written = writer(node, volumeNode, masks, made, vocabulary)
+            voxel = float(np.prod(volumes.frameNode(volumeNode, frame).GetSpacing())) / 1000
             milliliters = {name: int(np.count_nonzero(masks[name])) * voxel for name in written.segments}
             missing = tuple(name for name in masks if name not in written.segments and name not in written.kept)
             seconds = time.monotonic() - started
             task.finish(SegmentResult(node, written.segments, milliliters, missing, written.kept, seconds, encoded))
 
-        self._talk.ask(task, volumeNode, options, "segment", {"structures": asked}, None, write)
+        self._talk.ask(task, volumeNode, options, "segment", {"structures": asked}, None, write, frame)
         return task
 
     def similarity(

@@ -18,6 +18,8 @@ from .session import Session
 from .workerCommand import SETTING, setOwnCommand
 
 GIGABYTE = 1e9
+CHECK_MS = 1000
+"""Whether an update or a case needs the worker is asked so often while the module is shown."""
 
 
 class SetupPanel:
@@ -28,17 +30,20 @@ class SetupPanel:
         parent: qt.QWidget,
         session: Session,
         resourcePath: Callable[[str], str],
+        isWorkerNeeded: Callable[[], bool] = lambda: False,
         chooseFolder: Callable[[], str] | None = None,
         confirm: Callable[[str], bool] | None = None,
     ):
         """
         Args:
             parent, session, resourcePath: the widget to fill, what does the work, where the module's resources are.
+            isWorkerNeeded: whether something besides the session would be lost with the worker.
             chooseFolder: asks for the folder of wheels, "" when the user thinks better of it; None takes Qt's dialog.
             confirm: asks whether to go on; None takes Slicer's dialog.
         """
         self._session = session
         self._requirements = resourcePath("requirements.txt")
+        self._isWorkerNeeded = isWorkerNeeded
         self._chooseFolder = chooseFolder or self._folderDialog
         self._askUser = confirm or self._confirmDialog
         self._hasAgreed = False
@@ -48,11 +53,15 @@ class SetupPanel:
         parent.layout().addWidget(self._widget)
         self._widget.setMRMLScene(session.scene)
         self.ui = slicer.util.childWidgetVariables(self._widget)
+        self._commandHint = self.ui.commandLineEdit.toolTip
         self.ui.commandLineEdit.text = str(qt.QSettings().value(SETTING, "") or "")
         self.ui.installButton.connect("clicked(bool)", self._onInstall)
         self.ui.wheelsButton.connect("clicked(bool)", self._onInstallWheels)
         self.ui.commandLineEdit.connect("editingFinished()", self._onCommandEdited)
         self.ui.testButton.connect("clicked(bool)", self._onTest)
+        self._clock = qt.QTimer()
+        self._clock.setInterval(CHECK_MS)
+        self._clock.connect("timeout()", self._enable)
         session.addListener(self._onSession)
         self._sayInstalled("")
         self._sayTested("")
@@ -65,11 +74,16 @@ class SetupPanel:
 
     def setParameterNode(self, node: Any) -> None:
         """The user comes (or leaves, with None): packages may have been installed meanwhile."""
-        if node is not None:
+        if node is None:
+            self._clock.stop()
+        else:
             self._look()
+            self._enable()
+            self._clock.start()
 
     def cleanup(self) -> None:
         """Let go of the session."""
+        self._clock.stop()
         self._session.removeListener(self._onSession)
         if self._request is not None:
             self._request.cancel()
@@ -135,24 +149,34 @@ class SetupPanel:
     # Where the worker runs
 
     def _onCommandEdited(self) -> None:
-        """Take a changed command; the worker that runs was started by the old one."""
+        """Take a changed command: the worker that runs, and the models that are known, are those of the old one."""
+        if not self._takeCommand() or self._reasonNot():
+            return
+        self._session.stop()
+        if not self.isMissingSomething:
+            self._session.refreshModels(self._sayTested)
+
+    def _takeCommand(self) -> bool:
+        """Remember the command, and answer whether it is another one than before."""
         said = self.ui.commandLineEdit.text.strip()
         if said == str(qt.QSettings().value(SETTING, "") or ""):
-            return
+            return False
         setOwnCommand(said)
         self._sayTested("")
         self._look()
-        if not self._session.busy:
-            self._session.stop()
+        return True
 
     def _onTest(self) -> None:
-        self._onCommandEdited()
+        self._takeCommand()
+        if reason := self._reasonNot():
+            self._sayTested(reason)
+            return
         self._session.stop()
         self._sayTested(_("Waiting for the worker to answer..."))
         self._request = self._session.link.request(
             "hello", {"protocol": PROTOCOL}, done=self._onAnswer, failed=self._onNoAnswer, cancelled=self._onNoAnswer
         )
-        self._enableTest()
+        self._enable()
 
     def _onAnswer(self, frame: Frame) -> None:
         said = frame.message
@@ -172,21 +196,26 @@ class SetupPanel:
     def _endTest(self, text: str) -> None:
         self._request = None
         self._sayTested(text)
-        self._enableTest()
+        self._enable()
 
     def _sayTested(self, text: str) -> None:
         self.ui.testedLabel.text = text
         self.ui.testedLabel.visible = bool(text)
 
     def _onSession(self, topic: str) -> None:
-        self._enableTest()
+        self._enable()
 
-    def _enableTest(self) -> None:
-        """A test starts the worker anew, which would break off what it is doing."""
-        self.ui.testButton.enabled = self._request is None and not self._session.busy
-        isBusy = self._request is None and self._session.busy
-        self.ui.testButton.toolTip = (
-            _("CFSegmenter is busy; wait for it, or cancel it first.")
-            if isBusy
-            else _("Start the worker and show who answers.")
-        )
+    def _enable(self) -> None:
+        ui, reason = self.ui, self._reasonNot()
+        ui.testButton.enabled = self._request is None and not reason
+        ui.testButton.toolTip = reason or _("Start the worker and show who answers.")
+        ui.commandLineEdit.enabled = not reason
+        ui.commandLineEdit.toolTip = reason or self._commandHint
+
+    def _reasonNot(self) -> str:
+        """Why the worker must not be started anew, which breaks off what it is doing; "" where it may."""
+        if self._session.busy:
+            return _("CFSegmenter is busy; wait for it, or cancel it first.")
+        if self._isWorkerNeeded():
+            return _("An update or a case on its way would end with the worker; wait for it, or cancel the update.")
+        return ""

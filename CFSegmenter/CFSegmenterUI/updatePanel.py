@@ -223,8 +223,7 @@ class UpdatePanel:
         isUnderWay, isStopped = self._run.isUnderWay, state is not None and state.state == "stopped"
         ui.modelLabel.text = self._modelSaid()
         reason = "" if isUnderWay else self._reasonNot()
-        ui.planLabel.text = "" if isUnderWay else reason or self._plan()
-        ui.planLabel.visible = bool(ui.planLabel.text)
+        ui.planLabel.text = _whileText() if isUnderWay else reason or self._plan()
         ui.updateButton.text = _("Cancel") if isUnderWay else _("Go on") if isStopped else _("Update")
         ui.updateButton.enabled = not reason and not (state is not None and state.state == "cancelling")
         ui.updateButton.toolTip = reason or (
@@ -297,6 +296,13 @@ class UpdatePanel:
 
 def _budgetText(budget: str) -> str:
     return {"10min": _("10 minutes"), "1h": _("1 hour"), "overnight": _("Overnight")}[budget]
+
+
+def _whileText() -> str:
+    """What to know of an update that is under way."""
+    return _(
+        "It learns as long as Slicer is open; when you quit, what it has learned is kept, and you can go on with it."
+    )
 
 
 def _stateText(state: UpdateState) -> str:

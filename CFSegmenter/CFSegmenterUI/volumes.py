@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,23 +46,24 @@ def readVolume(node: Any, frame: int | None = None) -> VolumeData:
     Raises:
         UserError: there is nothing in the node that can be segmented.
     """
-    source = node if frame is None else _itemOf(node, frame)
+    source = frameNode(node, frame)
     _check(source)
     array = np.array(slicer.util.arrayFromVolume(source).T, order="C")
     return VolumeData(array, _affineOf(source, node), modalityOf(node), _keyOf(source, node))
 
 
-def volumeKey(node: Any) -> str:
+def volumeKey(node: Any, frame: int | None = None) -> str:
     """What an encoding of the volume is kept under: another one as soon as voxels, geometry or transform change.
 
     It costs no pass over the voxels, and tells nothing of the patient or of the node's name. Changes to the voxels are
-    noticed where VTK is told of them (`arrayFromVolumeModified`).
+    noticed where VTK is told of them (`arrayFromVolumeModified`). That of a `frame` lasts, whichever is shown.
 
     Raises:
         UserError: as `readVolume`.
     """
-    _check(node)
-    return _keyOf(node, node)
+    source = frameNode(node, frame)
+    _check(source)
+    return _keyOf(source, node)
 
 
 def worldToVolume(node: Any, ras: Sequence[float]) -> tuple[float, float, float]:
@@ -97,42 +98,20 @@ def frameCount(node: Any) -> int:
     return browser.GetNumberOfItems() if browser else 1
 
 
-def frames(node: Any) -> Iterator[int]:
-    """Select one frame after the other and yield its number.
-
-    The frame that was shown before is selected again at the end, also when the iterator is closed before it
-    (`contextlib.closing` does so after an exception). Playback is stopped.
-    """
+def shownFrame(node: Any) -> int | None:
+    """Which frame of its sequence the node shows; None for a volume that is in none."""
     browser = _browserOf(node)
-    if browser is None:
-        yield 0
-        return
-    browser.SetPlaybackActive(False)
-    shown = browser.GetSelectedItemNumber()
-    try:
-        for number in range(browser.GetNumberOfItems()):
-            _select(browser, number)
-            yield number
-    finally:
-        _select(browser, shown)
+    return browser.GetSelectedItemNumber() if browser else None
 
 
-def _select(browser: Any, number: int) -> None:
-    browser.SetSelectedItemNumber(number)
-    # Where rendering is paused, the logic would refresh the proxy nodes later only.
-    slicer.modules.sequences.logic().UpdateProxyNodesFromSequences(browser)
+def frameNode(node: Any, frame: int | None) -> Any:
+    """What holds the voxels of a frame, whichever is shown: an item of the sequence; for None the node itself.
 
-
-def _browserOf(node: Any) -> Any:
-    scene = node.GetScene() if node is not None else None
-    if scene is None:
-        return None
-    browsers = slicer.util.getNodesByClass("vtkMRMLSequenceBrowserNode", scene)
-    return next((browser for browser in browsers if browser.GetSequenceNode(node)), None)
-
-
-def _itemOf(node: Any, frame: int) -> Any:
-    """The node that the sequence holds for a frame."""
+    Raises:
+        UserError: there is no such frame.
+    """
+    if frame is None:
+        return node
     browser = _browserOf(node)
     count = browser.GetNumberOfItems() if browser else 1
     if not 0 <= frame < count:
@@ -145,6 +124,14 @@ def _itemOf(node: Any, frame: int) -> Any:
         return node
     value = browser.GetMasterSequenceNode().GetNthIndexValue(frame)
     return browser.GetSequenceNode(node).GetDataNodeAtValue(value, False)
+
+
+def _browserOf(node: Any) -> Any:
+    scene = node.GetScene() if node is not None else None
+    if scene is None:
+        return None
+    browsers = slicer.util.getNodesByClass("vtkMRMLSequenceBrowserNode", scene)
+    return next((browser for browser in browsers if browser.GetSequenceNode(node)), None)
 
 
 def _check(node: Any) -> None:

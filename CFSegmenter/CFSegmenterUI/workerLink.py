@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -26,7 +27,14 @@ HELLO_SECONDS = 120
 CANCEL_ANSWER_MS = 500
 """Until a cancelled request has ended for whoever asked, whether the worker has heard of it or not."""
 CANCEL_SECONDS = 10
-"""Until the worker must have stopped; then it is killed. A window through the network may take seconds."""
+"""Until the worker must have stopped, from when the last byte has gone out; then it is killed.
+
+A window through the network may take seconds, and a volume through a slow line, behind which the worker hears of it,
+minutes.
+"""
+SENDING_MS = 200
+"""Between two reports of how much has gone out."""
+MEGABYTE = 10**6
 
 _HELLO = 0
 """Number of the handshake; those of requests are larger."""
@@ -130,7 +138,7 @@ class WorkerLink:
             arrays: sent as they are by then, so they must not change before the answer.
             done: the answer.
             failed: a sentence, and whether the worker has no encoding of that key (any more).
-            progress: done, total, of what, and seconds left where they can be told.
+            progress: done, total, of what, and seconds left where they can be told; in MB while it is sent.
             cancelled: after `cancel` or `stop`.
         """
         callbacks = {"done": done, "failed": failed, "progress": progress, "cancelled": cancelled}
@@ -177,13 +185,17 @@ class WorkerLink:
             return outcome[0]
         raise UserError(outcome[0])
 
-    def stop(self) -> None:
-        """End the worker and its children now; what was asked for is `cancelled`."""
+    def stop(self, gently: bool = False) -> None:
+        """End the worker and its children now; what was asked for is `cancelled`.
+
+        Args:
+            gently: let its children end by themselves: an update does when it has kept what it learned.
+        """
         for request in self._dropAll():
             request.isCancelled = True
             self._later(lambda request=request: request._end("cancelled"))
         if self._worker is not None:
-            self._endWorker("stopped")
+            self._endWorker("stopped", gently)
 
     # What is asked next
 
@@ -196,6 +208,27 @@ class WorkerLink:
         elif self.machine is not None:
             self._current = self._waiting.popleft()
             self._worker.send(self._current.message, self._current.arrays)
+            self._watchSending(self._worker, self._current)
+
+    def _watchSending(self, worker: WorkerProcess, request: Request) -> None:
+        """Report how much of a question has gone out, to whoever asked; once that is cancelled, to those behind it."""
+        started, total = time.monotonic(), worker.unsent
+        whole = max(1, round(total / MEGABYTE))
+
+        def look() -> None:
+            sent = max(0, total - worker.unsent)  # the word that it is cancelled has been added
+            if self._current is not request or sent >= total:
+                return
+            done = sent // MEGABYTE
+            left = (time.monotonic() - started) / sent * (total - sent) if sent else None
+            if request.isActive:
+                request._tell("progress", done, whole, f"sending {done} of {whole} MB", left)
+            else:
+                for behind in tuple(self._waiting):
+                    behind._tell("progress", done, whole, f"still sending {done} of {whole} MB", left)
+            qt.QTimer.singleShot(SENDING_MS, look)
+
+        qt.QTimer.singleShot(SENDING_MS, look)
 
     def _start(self) -> None:
         try:
@@ -269,11 +302,17 @@ class WorkerLink:
         worker = self._worker
         worker.send({"id": next(self._numbers), "verb": "cancel", "target": request.number})
         qt.QTimer.singleShot(CANCEL_ANSWER_MS, lambda: request._end("cancelled"))
-        qt.QTimer.singleShot(int(CANCEL_SECONDS * 1000), lambda: self._missCancel(worker, request))
+        self._awaitCancel(worker, request, time.monotonic())
 
-    def _missCancel(self, worker: WorkerProcess, request: Request) -> None:
+    def _awaitCancel(self, worker: WorkerProcess, request: Request, since: float) -> None:
         """End a worker that is still at a request that was cancelled; what waits behind it goes to the next one."""
-        if self._worker is worker and self._current is request:
+        if self._worker is not worker or self._current is not request:
+            return
+        quiet = time.monotonic() - max(since, worker.lastWritten)
+        if quiet < CANCEL_SECONDS:
+            wait = int(1000 * (CANCEL_SECONDS - quiet)) + 1
+            qt.QTimer.singleShot(wait, lambda: self._awaitCancel(worker, request, since))
+        else:
             logging.warning("The worker did not stop within %s seconds and is ended.", CANCEL_SECONDS)
             self._current = None
             self._endWorker("stopped")
@@ -315,9 +354,12 @@ class WorkerLink:
         for request in self._dropAll():
             self._later(lambda request=request: request._end("failed", text, False))
 
-    def _endWorker(self, state: str) -> None:
+    def _endWorker(self, state: str, gently: bool = False) -> None:
         worker, self._worker, self.machine = self._worker, None, None
-        worker.kill()
+        if gently:
+            worker.killAlone()
+        else:
+            worker.kill()
         self._tell(state)
 
     def _dropAll(self) -> list[Request]:

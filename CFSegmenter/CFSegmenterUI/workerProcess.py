@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum, auto
@@ -40,6 +41,9 @@ class WorkerProcess:
 
     `heard` and `ended` are called from the event loop and never from inside a method or a signal of the process, so
     they may do anything, even end it.
+
+    Attributes:
+        lastWritten: when bytes went out last, by time.monotonic().
     """
 
     def __init__(
@@ -61,6 +65,7 @@ class WorkerProcess:
         self._decoder = FrameDecoder()
         self._unsent: deque[memoryview] = deque()
         self._ahead = 0
+        self.lastWritten = time.monotonic()
         self._events: deque[Callable[[], None]] = deque()
         self._lastLines: deque[str] = deque(maxlen=LAST_LINES)
         self._isStarted = self._isOver = self._isKilled = False
@@ -85,6 +90,23 @@ class WorkerProcess:
         """Send a frame, in the background; the arrays must not change before it is answered."""
         self._unsent.extend(memoryview(piece) for piece in encode_frame(message, arrays))
         self._write()
+
+    @property
+    def unsent(self) -> int:
+        """Bytes that wait to be taken by the process."""
+        return self._ahead + sum(len(piece) for piece in self._unsent)
+
+    def killAlone(self) -> None:
+        """End the process now, and let its children end by themselves.
+
+        A worker behind a launcher does so when its input ends, and an update, after a checkpoint, when its worker is no
+        more.
+        """
+        self._isKilled = True
+        self._unsent.clear()
+        self._process.closeWriteChannel()
+        self._process.kill()
+        self._process.waitForFinished(KILL_MS)
 
     def kill(self) -> None:
         """End the process and its children now. What it may still say is not heard."""
@@ -111,6 +133,7 @@ class WorkerProcess:
 
     def _onBytesWritten(self, count: int) -> None:
         self._ahead -= count
+        self.lastWritten = time.monotonic()
         self._write()
 
     def _write(self) -> None:

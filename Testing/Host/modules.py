@@ -32,10 +32,10 @@ class ScriptedModule:
         if folder not in sys.path:
             sys.path.insert(0, folder)
         spec = importlib.util.spec_from_file_location(self.name, self.path)
-        self._python = sys.modules[self.name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(self._python)
+        python = sys.modules[self.name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(python)
         setattr(slicer.modules, self.name.lower(), self)
-        setattr(slicer.modules, f"{self.name}Instance", getattr(self._python, self.name)(self))
+        setattr(slicer.modules, f"{self.name}Instance", getattr(python, self.name)(self))
         return self
 
     def logic(self):
@@ -48,16 +48,24 @@ class ScriptedModule:
             self._representation = slicer.qSlicerScriptedLoadableModuleWidget()
             self._representation.setLayout(qt.QVBoxLayout())
             self._representation.setMRMLScene(slicer.mrmlScene)
-            self._widget = getattr(self._python, f"{self.name}Widget")(self._representation)
-            unwrap(self._representation).python = self._widget
-            setattr(slicer.modules, f"{self.name}Widget", self._widget)
-            self._widget.setup()
+            unwrap(self._representation).newPython = self._newWidget
+            self._representation.reload()
         return self._representation
 
     def widget(self):
         """The Python object behind the panel."""
         self.widgetRepresentation()
         return self._widget
+
+    def _newWidget(self):
+        """The Python object behind the panel, of what the module's file says now."""
+        self._widget = getattr(sys.modules[self.name], f"{self.name}Widget")(self._representation)
+        setattr(slicer.modules, f"{self.name}Widget", self._widget)
+        return self._widget
+
+    def reload(self) -> None:
+        """The developer presses *Reload*."""
+        slicer.util.reloadScriptedModule(self.name)
 
     def enter(self) -> None:
         """The user selects the module."""

@@ -44,10 +44,16 @@ class qSlicerScriptedLoadableModuleWidget(qMRMLWidget):
         super().__init__(parent)
         self.entered = False
         self.python = None
+        self.newPython = None
 
     def self(this):
         """The Python object behind the panel."""
         return this.python
+
+    def reload(self):
+        """Make the Python object anew and set it up; a module that is entered already is not entered again."""
+        self.python = self.newPython()
+        self.python.setup()
 
     isEntered = Property(bool, lambda self: self.entered)
 

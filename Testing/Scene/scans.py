@@ -49,6 +49,26 @@ def addVolume(scene, array=None, affine=GEOMETRIES["axial"], name="scan"):
     return node
 
 
+def addSequence(scene, *frames):
+    """A volume node that shows the first of several frames, each given as `addVolume` takes it, and its browser."""
+    sequence = scene.AddNewNodeByClass("vtkMRMLSequenceNode", "cine")
+    sequence.SetIndexName("time")
+    for number, each in enumerate(frames):
+        frame = addVolume(scene, name="cine", **each)
+        sequence.SetDataNodeAtValue(frame, str(number * 20))
+        scene.RemoveNode(frame)
+    browser = scene.AddNewNodeByClass("vtkMRMLSequenceBrowserNode", "browser")
+    browser.SetAndObserveMasterSequenceNodeID(sequence.GetID())
+    slicer.modules.sequences.logic().UpdateAllProxyNodes()
+    return browser.GetProxyNode(sequence), browser
+
+
+def showFrame(browser, number: int) -> None:
+    """Move the slider of a sequence browser."""
+    browser.SetSelectedItemNumber(number)
+    slicer.modules.sequences.logic().UpdateProxyNodesFromSequences(browser)
+
+
 def addTransform(scene, kind: str):
     """A transform node, under another one where it is nested; None for "none"."""
     if kind == "none":

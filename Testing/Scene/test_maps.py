@@ -13,7 +13,7 @@ from CFSegmenterUI.volumes import ijkToRas
 
 from CFSegmenterLib.own_structures import own_structure
 from CFSegmenterLib.structures import Vocabulary
-from Testing.Scene.scans import GEOMETRIES, SHAPE, TRANSFORMS, addTransform, addVolume, put
+from Testing.Scene.scans import GEOMETRIES, SHAPE, TRANSFORMS, addSequence, addTransform, addVolume, put, showFrame
 
 VALUES = np.linspace(-1, 1, int(np.prod(SHAPE)), dtype=np.float32).reshape(SHAPE)
 
@@ -83,6 +83,27 @@ def test_a_map_says_what_made_it_last_and_nothing_where_that_is_not_known(scene)
     maps.writeMap(volume, VALUES, "liver", "similarity", made=Provenance("own", "7", "2026-11-26"))
     assert provenance.readFrom(node) == Provenance("own", "7", "2026-11-26")
     assert provenance.readFrom(volume) == Provenance("", "", "")
+
+
+def test_a_map_knows_the_frame_that_it_was_made_of_in_a_loaded_scene_too(scene, tmp_path):
+    volume, browser = addSequence(scene, {}, {}, {})
+    assert maps.frameOf(maps.writeMap(addVolume(scene), VALUES, "liver", "similarity")) is None
+    showFrame(browser, 1)
+    node = maps.writeMap(volume, VALUES, "liver", "similarity")
+    assert maps.frameOf(node) == 1 and not maps.isOfAnotherFrame(node)
+    showFrame(browser, 2)
+    assert maps.isOfAnotherFrame(node)
+    assert slicer.util.saveScene(str(tmp_path / "scene.mrb"))
+    scene.Clear(0)
+    slicer.util.loadScene(str(tmp_path / "scene.mrb"))
+    browser = scene.GetFirstNodeByClass("vtkMRMLSequenceBrowserNode")
+    (node,) = maps.mapsOf(browser.GetProxyNode(browser.GetMasterSequenceNode()))
+    assert maps.isOfAnotherFrame(node)
+    showFrame(browser, 1)
+    assert not maps.isOfAnotherFrame(node)
+    showFrame(browser, 2)
+    assert maps.writeMap(maps.volumeOf(node), VALUES, "liver", "similarity") is node
+    assert maps.frameOf(node) == 2, "it was made anew"
 
 
 def test_maps_lie_in_one_folder_beside_the_volume(scene):

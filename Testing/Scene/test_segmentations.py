@@ -13,7 +13,17 @@ from CFSegmenterUI.segmentations import maskOf, newSegmentation, ownSegments, wr
 
 from CFSegmenterLib.errors import UserError
 from CFSegmenterLib.structures import Vocabulary
-from Testing.Scene.scans import GEOMETRIES, SHAPE, TRANSFORMS, addTransform, addVolume, put, toWorld
+from Testing.Scene.scans import (
+    GEOMETRIES,
+    SHAPE,
+    TRANSFORMS,
+    addSequence,
+    addTransform,
+    addVolume,
+    put,
+    showFrame,
+    toWorld,
+)
 
 MADE = segmentations.Provenance("general", "3", "2026-08-01")
 VOCABULARY = Vocabulary.load()
@@ -358,3 +368,18 @@ def test_a_saved_and_loaded_segmentation_is_gone_on_with(scene, tmp_path):
     np.testing.assert_array_equal(maskOf(loaded, "CFSegmenter_spleen", volume), masks["spleen"])
     mine = loaded.GetSegmentation().GetSegmentIdBySegmentName("mine")
     np.testing.assert_array_equal(maskOf(loaded, mine, volume), block((3, 3, 1), (6, 6, 3)))
+
+
+def test_masks_of_a_frame_lie_where_the_frame_lies_whichever_is_shown(scene):
+    volume, browser = addSequence(scene, *({"affine": GEOMETRIES[geometry]} for geometry in ("axial", "oblique")))
+    node, mask = newSegmentation(scene, volume), block((1, 2, 3), (4, 5, 6))
+    segments = writeSegments(node, volume, {"liver": mask}, MADE, VOCABULARY, frame=1).segments
+    assert not np.array_equal(maskOf(node, segments["liver"], volume), mask)
+    showFrame(browser, 1)
+    np.testing.assert_array_equal(maskOf(node, segments["liver"], volume), mask)
+    grids = [
+        each.GetSegmentation().GetConversionParameter("Reference image geometry").rstrip(";").split(";")
+        for each in (node, newSegmentation(scene, volume))
+    ]
+    np.testing.assert_allclose(*np.array(grids, float))
+    assert node.GetNodeReference(node.GetReferenceImageGeometryReferenceRole()) is volume

@@ -10,7 +10,7 @@ from CFSegmenterUI.views import ViewLayers
 
 from CFSegmenterLib.structures import Vocabulary
 from Testing.Host import canRender
-from Testing.Scene.scans import addVolume
+from Testing.Scene.scans import addSequence, addVolume, showFrame
 
 
 def addView(scene, name):
@@ -68,6 +68,27 @@ def test_the_user_s_layers_come_back_exactly(scene, red):
     assert shownIn(green)[:3] == (None, None, None)
     layers.setOpacity(spleen, 0.9)
     layers.restore()
+    assert shownIn(red) == before
+
+
+def test_a_map_of_one_frame_is_hidden_over_another_and_comes_back(scene, red):
+    volume, browser = addSequence(scene, {}, {})
+    told = []
+    layers, before = ViewLayers(scene, lambda: told.append(layers.whyHidden)), shownIn(red)
+    liver = similarity(volume)
+    layers.show(volume, liver, 0.5)
+    assert layers.seen is liver and not told
+    showFrame(browser, 1)
+    assert shownIn(red)[:2] == (volume.GetID(), None)
+    assert layers.seen is None and "made of frame 1" in told[-1]
+    layers.setOpacity(liver, 0.7)
+    showFrame(browser, 0)
+    assert (shownIn(red)[1], shownIn(red)[3]) == (liver.GetID(), 0.7)
+    assert told[-1] == ""
+    showFrame(browser, 1)
+    layers.restore()
+    assert shownIn(red) == before
+    showFrame(browser, 0)
     assert shownIn(red) == before
 
 

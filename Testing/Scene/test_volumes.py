@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 
 import numpy as np
@@ -11,7 +10,17 @@ import slicer
 from CFSegmenterUI import volumes
 
 from CFSegmenterLib.errors import UserError
-from Testing.Scene.scans import GEOMETRIES, SHAPE, TRANSFORMS, addTransform, addVolume, put, toWorld
+from Testing.Scene.scans import (
+    GEOMETRIES,
+    SHAPE,
+    TRANSFORMS,
+    addSequence,
+    addTransform,
+    addVolume,
+    put,
+    showFrame,
+    toWorld,
+)
 
 
 @pytest.mark.parametrize(("geometry", "kind"), list(itertools.product(GEOMETRIES, TRANSFORMS)))
@@ -105,38 +114,9 @@ def test_the_key_changes_with_voxels_geometry_and_transform_and_with_nothing_els
     assert volumes.volumeKey(addVolume(scene)) not in keys
 
 
-def aSequence(scene, count=3):
-    """A volume node that shows one of `count` frames; frame n is filled with n."""
-    sequence = scene.AddNewNodeByClass("vtkMRMLSequenceNode", "cine")
-    sequence.SetIndexName("time")
-    for number in range(count):
-        frame = addVolume(scene, np.full(SHAPE, number, np.int16), name="cine")
-        sequence.SetDataNodeAtValue(frame, str(number * 20))
-        scene.RemoveNode(frame)
-    browser = scene.AddNewNodeByClass("vtkMRMLSequenceBrowserNode", "browser")
-    browser.SetAndObserveMasterSequenceNodeID(sequence.GetID())
-    slicer.modules.sequences.logic().UpdateAllProxyNodes()
-    return browser.GetProxyNode(sequence), browser
-
-
-def test_frames_are_selected_one_by_one_and_the_shown_one_comes_back(scene):
-    node, browser = aSequence(scene)
-    browser.SetSelectedItemNumber(1)
-    browser.SetPlaybackActive(True)
-    assert volumes.frameCount(node) == 3
-    assert [(number, volumes.readVolume(node).array.max()) for number in volumes.frames(node)] == [
-        (0, 0),
-        (1, 1),
-        (2, 2),
-    ]
-    assert browser.GetSelectedItemNumber() == 1
-    assert not browser.GetPlaybackActive()
-
-    with pytest.raises(ZeroDivisionError), contextlib.closing(volumes.frames(node)) as frames:
-        for _number in frames:
-            1 / 0  # noqa: B018
-    assert browser.GetSelectedItemNumber() == 1
-    assert slicer.util.arrayFromVolume(node).max() == 1
+def aSequence(scene):
+    """A volume node that shows one of three frames; frame n is filled with n."""
+    return addSequence(scene, *({"array": np.full(SHAPE, number, np.int16)} for number in range(3)))
 
 
 def test_a_frame_is_read_without_selecting_it(scene):
@@ -147,14 +127,28 @@ def test_a_frame_is_read_without_selecting_it(scene):
     np.testing.assert_allclose(frame.affine, volumes.readVolume(node).affine)
     assert browser.GetSelectedItemNumber() == 0
     assert slicer.util.arrayFromVolume(node).max() == 0
-    assert frame.key == volumes.readVolume(node, 2).key != volumes.readVolume(node, 1).key
+    assert frame.key == volumes.volumeKey(node, 2) != volumes.volumeKey(node, 1)
     with pytest.raises(UserError, match="no frame 4"):
         volumes.readVolume(node, 3)
+
+
+def test_the_key_of_a_frame_is_the_same_whichever_is_shown_and_changes_with_its_voxels(scene):
+    node, browser = aSequence(scene)
+    key = volumes.volumeKey(node, 1)
+    for shown in (1, 2, 1):
+        showFrame(browser, shown)
+        assert volumes.shownFrame(node) == shown
+        assert volumes.volumeKey(node, 1) == key
+    item = volumes.frameNode(node, 1)
+    slicer.util.arrayFromVolume(item)[0, 0, 0] += 1
+    slicer.util.arrayFromVolumeModified(item)
+    assert volumes.volumeKey(node, 1) != key
 
 
 def test_a_volume_without_a_sequence_is_one_frame(scene):
     node = addVolume(scene)
     aSequence(scene)
     assert volumes.frameCount(node) == 1
-    assert list(volumes.frames(node)) == [0]
+    assert volumes.shownFrame(node) is None
+    assert volumes.frameNode(node, 0) is node
     assert volumes.frameCount(None) == 1

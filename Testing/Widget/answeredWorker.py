@@ -65,13 +65,14 @@ class Link:
         self.machine = None
         self.isRunning = True
         self.questions: list[Question] = []
-        self.stops = 0
+        self.stops = self.gentleStops = 0
 
     def addListener(self, callback):
         pass
 
-    def stop(self):
+    def stop(self, gently=False):
         self.stops += 1
+        self.gentleStops += gently
 
     def request(self, verb, message=None, arrays=None, **callbacks):
         self.questions.append(Question(verb, message or {}, arrays or {}, callbacks))

@@ -5,7 +5,7 @@ import pytest
 import slicer
 from CFSegmenterUI import maps, taughtCase
 
-from Testing.Widget.answeredWorker import click, clickRow, rowTexts
+from Testing.Widget.answeredWorker import click, clickRow, newParameterNode, rowTexts
 from Testing.Widget.teachFixtures import (
     CASES,
     SHAPE,
@@ -162,6 +162,17 @@ def testAClosedSceneLeavesNothingInTheList(panel, teach, link, scene):
     teach.setParameterNode(None)
     scene.Clear(0)
     assert ranked(panel) == []
+
+
+def testVolumesThatAreLoadedTogetherCanBeRanked(teach, session, scene):
+    panel = teach.nextPanel
+    teach.setParameterNode(newParameterNode())
+    assert "load some" in panel.ui.rankButton.toolTip
+    scene.StartState(scene.BatchProcessState)
+    for name in ("CT", "MR"):
+        slicer.util.addVolumeFromArray(np.zeros(SHAPE[::-1], np.int16), name=name)
+    scene.EndState(scene.BatchProcessState)
+    assert panel.ui.rankButton.enabled
 
 
 def optionsOf(teach, node):

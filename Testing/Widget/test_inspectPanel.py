@@ -11,6 +11,7 @@ from CFSegmenterUI.session import Session
 from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QComboBox, QSlider
+from vtk.util.numpy_support import vtk_to_numpy
 
 from CFSegmenterLib.structures import Vocabulary
 from Testing.Host.proxies import unwrap
@@ -326,6 +327,92 @@ def testModelThatIsGoneIsSaid(ready):
     assert not ready.ui.showMapButton.enabled
 
 
+# A map of one frame
+
+
+@pytest.fixture
+def cine(ready, scene):
+    """A sequence of two frames, as the volume that is inspected; the first one is shown."""
+    sequence = scene.AddNewNodeByClass("vtkMRMLSequenceNode", "cine")
+    frame = addVolume("cine")
+    for index in ("0", "1"):
+        sequence.SetDataNodeAtValue(frame, index)
+    scene.RemoveNode(frame)
+    browser = scene.AddNewNodeByClass("vtkMRMLSequenceBrowserNode")
+    browser.SetAndObserveMasterSequenceNodeID(sequence.GetID())
+    slicer.modules.sequences.logic().UpdateProxyNodesFromSequences(browser)
+    ready.node.inputVolume = browser.GetProxyNode(sequence)
+    return ready.node.inputVolume
+
+
+def showFrame(cine, number):
+    """Move the sequence slider, as the user does."""
+    browser = slicer.modules.sequences.logic().GetFirstBrowserNodeForProxyNode(cine)
+    browser.SetSelectedItemNumber(number)
+    slicer.modules.sequences.logic().UpdateProxyNodesFromSequences(browser)
+
+
+def testMapOfOneFrameIsHiddenOverAnotherAndSaysWhy(ready, link, cine, sliceViews, scene):
+    showMapOf(ready, link, "liver")
+    mapNode = shownIn(sliceViews[0], scene)
+    legend = slicer.modules.colors.logic().GetColorLegendDisplayNode(mapNode)
+    assert not ready.ui.hiddenLabel.visible
+    showFrame(cine, 1)
+    assert [shownIn(view, scene) for view in sliceViews] == [None, None]
+    assert ready.ui.hiddenLabel.visible
+    assert "made of frame 1 and is hidden" in ready.ui.hiddenLabel.text
+    assert not ready.ui.segmentButton.enabled, "it would be a segment of the wrong frame"
+    assert not legend.GetVisibility()
+    setSlider(ready.ui.opacitySlider, -20)
+    showFrame(cine, 0)
+    assert [shownIn(view, scene) for view in sliceViews] == [mapNode, mapNode]
+    assert sliceViews[0].GetForegroundOpacity() == pytest.approx(ready.ui.opacitySlider.value) != 0.5
+    assert not ready.ui.hiddenLabel.visible
+    assert ready.ui.segmentButton.enabled
+    assert legend.GetVisibility()
+
+
+def testLabelsOfOneFrameAreHiddenOverAnotherToo(ready, link, cine, sliceViews):
+    click(ready.ui.bestButton)
+    answerMap(link, np.ones(SHAPE, np.int16), names=["background", "liver", "spleen"])
+    assert sliceViews[0].GetLabelVolumeID()
+    showFrame(cine, 1)
+    assert not sliceViews[0].GetLabelVolumeID()
+
+
+def testMapOfOneFrameIsHiddenOverAnotherWhileAnotherModuleIsOpen(ready, link, cine, sliceViews, scene):
+    showMapOf(ready, link, "liver")
+    mapNode = shownIn(sliceViews[0], scene)
+    ready.setParameterNode(None)
+    showFrame(cine, 1)
+    assert shownIn(sliceViews[0], scene) is None
+    showFrame(cine, 0)
+    assert shownIn(sliceViews[0], scene) is mapNode
+    showFrame(cine, 1)
+    scene.RemoveNode(mapNode)
+    showFrame(cine, 0)
+    assert shownIn(sliceViews[0], scene) is None
+
+
+def testMapOfTheFrameThatIsShownTakesThePlaceOfAnothers(ready, link, cine, sliceViews, scene):
+    showMapOf(ready, link, "liver")
+    showMapOf(ready, link, "spleen")
+    showFrame(cine, 1)
+    clickRow(ready.ui.mapList, listed(ready).index("liver"))
+    assert shownIn(sliceViews[0], scene) is None
+    assert ready.ui.hiddenLabel.visible
+    showMapOf(ready, link, "spleen")
+    assert maps.titleOf(shownIn(sliceViews[0], scene)) == "spleen"
+    assert not ready.ui.hiddenLabel.visible
+    showFrame(cine, 0)
+    assert shownIn(sliceViews[0], scene) is None
+    click(ready.ui.restoreButton)
+    assert scene.GetNodeByID(sliceViews[0].GetBackgroundVolumeID()).GetName() == "mine"
+    assert not ready.ui.hiddenLabel.visible
+    showFrame(cine, 1)
+    assert shownIn(sliceViews[0], scene) is None
+
+
 # The probe
 
 
@@ -501,6 +588,64 @@ def testLoadedSceneGoesOnWithTheMapThatItShowed(ready, link, scene, sliceViews, 
     assert [
         scene.GetNodeByID(view.GetBackgroundVolumeID()).GetName() for view in views if view.GetBackgroundVolumeID()
     ] == ["mine"]
+
+
+def drawnOf(mapNode):
+    """How many voxels of a map a slice view gets to see."""
+    connection = mapNode.GetDisplayNode().GetImageDataConnection()
+    connection.GetProducer().Update()
+    image = connection.GetProducer().GetOutputDataObject(connection.GetIndex())
+    return int(np.count_nonzero(vtk_to_numpy(image.GetPointData().GetScalars())[:, 3]))
+
+
+def testSceneLoadedWhileThePanelIsOpenShowsOfItsMapWhatIsAboveTheThreshold(ready, link, scene, tmp_path):
+    showMapOf(ready, link, "liver")
+    assert drawnOf(ready.node.shownMap) == 24
+    assert slicer.util.saveScene(str(tmp_path / "scene.mrb"))
+    ready.setParameterNode(None)
+    scene.Clear(0)
+    node = newParameterNode()
+    ready.setParameterNode(node)  # when the scene was closed, before the file is read
+    slicer.util.loadScene(str(tmp_path / "scene.mrb"))
+    assert drawnOf(node.shownMap) == 24
+
+
+def testMapIsStillShownWhenASceneIsAdded(ready, link, scene, sliceViews, volume, tmp_path):
+    for view in sliceViews:
+        view.SetSingletonTag(view.GetID())  # that of the file takes its place, as in Slicer
+    scan = volume.GetName()
+    showMapOf(ready, link, "liver")
+    assert slicer.util.saveScene(str(tmp_path / "scene.mrb"))
+    slicer.util.loadScene(str(tmp_path / "scene.mrb"))
+    assert len(maps.mapsIn(scene)) == 2
+    shown = ready.node.shownMap
+    assert shown is not None
+    assert drawnOf(shown) == 24
+    assert maps.volumeOf(shown) is ready.node.inputVolume
+    for view in sliceViews:
+        assert shownIn(view, scene) is shown
+        assert scene.GetNodeByID(view.GetBackgroundVolumeID()).GetName() == scan
+    click(ready.ui.restoreButton)
+    assert scene.GetNodeByID(sliceViews[0].GetBackgroundVolumeID()).GetName() == "mine"
+
+
+def testMapIsStillShownWhenASceneWithoutAnyIsAdded(panel, session, link, scene, sliceViews, volume, tmp_path):
+    for view in sliceViews:
+        view.SetSingletonTag(view.GetID())
+    for choices in slicer.util.getNodesByClass("vtkMRMLScriptedModuleNode", scene):
+        scene.RemoveNode(choices)  # who saved this one does not use the module
+    assert slicer.util.saveScene(str(tmp_path / "scene.mrb"))
+    learnModels(session, link)
+    node = newParameterNode()
+    node.inputVolume = volume
+    panel.setParameterNode(node)
+    showMapOf(panel, link, "liver")
+    mapNode = node.shownMap
+    slicer.util.loadScene(str(tmp_path / "scene.mrb"))
+    assert node.shownMap is mapNode
+    assert [shownIn(view, scene) for view in sliceViews] == [mapNode, mapNode]
+    click(panel.ui.restoreButton)
+    assert scene.GetNodeByID(sliceViews[0].GetBackgroundVolumeID()).GetName() == "mine"
 
 
 def testNothingIsWrittenAfterThePanelWasLeft(ready, link, sliceViews, scene):

@@ -161,6 +161,31 @@ def testClosingTheSceneEndsTheWorkerAndThePanelGoesOn(module, scene, process):
     assert "No structure" in widget.segmentPanel.ui.estimateLabel.text
 
 
+def testClosingTheSceneDuringTheSearchForModelsSearchesAgain(module, scene, process):
+    widget = module.widget()
+    module.enter()
+    link = widget.logic.session.link
+    process(lambda: link.isRunning)
+    scene.Clear(0)
+    process(lambda: widget.logic.session.models, PATIENCE)
+
+
+def testAReloadedModuleGoesOnWithoutBeingEnteredAgain(module, scan, process):
+    module.enter()
+    before = module.widget()
+    module.reload()
+    widget = module.widget()
+    assert widget is not before
+    assert widget.segmentPanel.ui.inputVolumeSelector.currentNode() is scan
+    process(lambda: widget.logic.session.models, PATIENCE)
+
+
+def testAModuleThatIsReloadedUnseenIsNotEntered(module, scan):
+    module.widget()
+    module.reload()
+    assert not observersOf(module.widget().logic.getParameterNode().parameterNode)
+
+
 def testScriptsAskForEverythingThatThePanelsDo(logic, scene, scan):
     how = {"model": str(MODEL), "device": "cpu"}
     result = logic.segment(scan, [*ORGANS], **how)

@@ -185,6 +185,150 @@ def beginAllFrames(ready, link, cine):
     link.lastOf("segment").answer(*maskFrame({"heart": 9}))
 
 
+def browserOf(cine):
+    return slicer.modules.sequences.logic().GetFirstBrowserNodeForProxyNode(cine)
+
+
+def showFrame(cine, number):
+    """Move the sequence slider, as the user does."""
+    browserOf(cine).SetSelectedItemNumber(number)
+    slicer.modules.sequences.logic().UpdateProxyNodesFromSequences(browserOf(cine))
+
+
+def countsIn(cine, scene):
+    """Structure -> voxels, of what is shown with the frame that is shown."""
+    (node,) = slicer.util.getNodesByClass("vtkMRMLSegmentationNode", scene)
+    own = segmentations.ownSegments(node)
+    return {name: int(segmentations.maskOf(node, own[name], cine).sum()) for name in own}
+
+
+def paint(cine, scene):
+    """Two voxels of the user's own, in the segmentation as it is shown."""
+    (node,) = slicer.util.getNodesByClass("vtkMRMLSegmentationNode", scene)
+    segmentID = node.GetSegmentation().AddEmptySegment("mine", "mine")
+    mask = np.zeros(SHAPE, np.uint8)
+    mask[5, 4, 2:] = 1
+    slicer.util.updateSegmentBinaryLabelmapFromArray(mask.T, node, segmentID, cine)
+
+
+def testARunOverFramesGoesOnWhicheverFrameTheUserLooksAt(ready, link, cine, scene):
+    ready.ui.inputVolumeSelector.setCurrentNode(cine)
+    ready.ui.allFramesCheckBox.click()
+    add(ready, "heart")
+    click(ready.ui.applyButton)
+    assert slicer.util.arrayFromVolume(cine).max() == 1, "the frame that was shown is shown still"
+    showFrame(cine, 0)
+    encode(link)
+    showFrame(cine, 1)
+    link.lastOf("segment").answer(*maskFrame({"heart": 9}))
+    assert link.lastOf("encode").arrays["image"].max() == 1
+    encode(link)
+    showFrame(cine, 0)
+    link.lastOf("segment").answer(*maskFrame({"heart": 4}))
+    assert ready.ui.statusLabel.text.startswith("2 frames: 1 of 1 structures found")
+    assert browserOf(cine).GetSelectedItemNumber() == 0
+    assert countsIn(cine, scene) == {"heart": 9}
+    showFrame(cine, 1)
+    assert countsIn(cine, scene) == {"heart": 4}
+
+
+def testAFrameThatTheRunHasNotReachedShowsNothingOfAnother(ready, link, cine, scene):
+    beginAllFrames(ready, link, cine)
+    assert countsIn(cine, scene) == {}
+    showFrame(cine, 0)
+    assert countsIn(cine, scene) == {"heart": 9}
+    click(ready.ui.applyButton)
+    link.lastOf("encode").giveUp()
+    assert ready.ui.statusLabel.text == "Cancelled."
+    assert countsIn(cine, scene) == {"heart": 9}
+    showFrame(cine, 1)
+    assert countsIn(cine, scene) == {}
+
+
+def testWhatWasFoundInOneFrameBeforeIsNotCarriedIntoTheOthers(ready, link, cine, scene):
+    showFrame(cine, 0)
+    ready.ui.inputVolumeSelector.setCurrentNode(cine)
+    add(ready, "heart")
+    run(ready, link, {"heart": 30})
+    paint(cine, scene)
+    ready.ui.allFramesCheckBox.click()
+    click(ready.ui.applyButton)
+    encode(link)
+    link.lastOf("segment").answer(*maskFrame({"heart": 9}))
+    assert countsIn(cine, scene) == {"heart": 9}
+    showFrame(cine, 1)
+    assert countsIn(cine, scene) == {}
+    (node,) = slicer.util.getNodesByClass("vtkMRMLSegmentationNode", scene)
+    assert segmentations.maskOf(node, "mine", cine).sum() == 2, "the user's own is in all of them"
+
+
+def testWhatTheUserPaintsInAFrameStaysWithIt(ready, link, cine, scene):
+    beginAllFrames(ready, link, cine)
+    showFrame(cine, 0)
+    paint(cine, scene)
+    encode(link)
+    link.lastOf("segment").answer(*maskFrame({"heart": 4}))
+    (node,) = slicer.util.getNodesByClass("vtkMRMLSegmentationNode", scene)
+    assert segmentations.maskOf(node, "mine", cine).sum() == 2, "painted while the other frame was segmented"
+    showFrame(cine, 1)
+    assert node.GetSegmentation().GetSegment("mine") is None
+    showFrame(cine, 0)
+    assert segmentations.maskOf(node, "mine", cine).sum() == 2
+    assert countsIn(cine, scene) == {"heart": 9}
+
+
+def testAFrameMayBePaintedInWhileItIsSegmented(ready, link, cine, scene):
+    beginAllFrames(ready, link, cine)
+    paint(cine, scene)
+    encode(link)
+    link.lastOf("segment").answer(*maskFrame({"heart": 4}))
+    (node,) = slicer.util.getNodesByClass("vtkMRMLSegmentationNode", scene)
+    assert segmentations.maskOf(node, "mine", cine).sum() == 2
+    assert countsIn(cine, scene) == {"heart": 4}
+
+
+def testASecondRunOverFramesUsesTheirEncodings(ready, link, cine, scene):
+    beginAllFrames(ready, link, cine)
+    encode(link)
+    link.lastOf("segment").answer(*maskFrame({"heart": 4}))
+    link.questions.clear()
+    showFrame(cine, 0)
+    add(ready, "liver")
+    click(ready.ui.applyButton)
+    link.last.answer(*maskFrame({"heart": 8, "liver": 2}))
+    link.last.answer(*maskFrame({"heart": 5, "liver": 3}))
+    assert link.verbs == ["segment"] * 2
+    assert countsIn(cine, scene) == {"heart": 8, "liver": 2}
+    showFrame(cine, 1)
+    assert countsIn(cine, scene) == {"heart": 5, "liver": 3}
+
+
+def testARunOverFramesThatFailsSaysHowManyAreDone(ready, link, cine, scene):
+    beginAllFrames(ready, link, cine)
+    link.lastOf("encode").refuse("There is too little memory for this volume; crop it.")
+    said = "There is too little memory for this volume; crop it. 1 of 2 frames are done."
+    assert ready.ui.statusLabel.text == said
+    showFrame(cine, 0)
+    assert countsIn(cine, scene) == {"heart": 9}
+
+
+def testASegmentationThatCannotTakeTheFramesFollowsNone(ready, link, cine, scene, parameterNode):
+    transform = scene.AddNewNodeByClass("vtkMRMLTransformNode")
+    ready.ui.inputVolumeSelector.setCurrentNode(cine)
+    parameterNode.outputSegmentation = segmentations.newSegmentation(scene, cine)
+    paint(cine, scene)
+    cine.SetAndObserveTransformNodeID(transform.GetID())
+    ready.ui.allFramesCheckBox.click()
+    add(ready, "heart")
+    click(ready.ui.applyButton)
+    encode(link)
+    link.lastOf("segment").answer(*maskFrame({"heart": 9}))
+    assert "is not under the same transform as" in ready.ui.statusLabel.text
+    assert "frames are done" not in ready.ui.statusLabel.text
+    assert len(slicer.util.getNodesByClass("vtkMRMLSequenceNode", scene)) == 1, "the volume's"
+    assert countsIn(cine, scene) == {}
+
+
 def testARunOverFramesEndsWhenItsSegmentationIsDeleted(ready, link, cine, scene):
     beginAllFrames(ready, link, cine)
     scene.RemoveNode(scene.GetFirstNodeByClass("vtkMRMLSegmentationNode"))
@@ -192,7 +336,7 @@ def testARunOverFramesEndsWhenItsSegmentationIsDeleted(ready, link, cine, scene)
     link.lastOf("segment").answer(*maskFrame({"heart": 4}))
     assert ready.ui.statusLabel.text == "The segmentation was removed while it was being worked on."
     assert scene.GetFirstNodeByClass("vtkMRMLSegmentationNode") is None
-    browser = slicer.modules.sequences.logic().GetFirstBrowserNodeForProxyNode(cine)
+    browser = browserOf(cine)
     assert browser.GetSelectedItemNumber() == 1
     assert len(slicer.util.getNodesByClass("vtkMRMLSequenceNode", scene)) == 1, "the volume's"
 

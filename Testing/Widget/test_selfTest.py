@@ -42,6 +42,15 @@ def testSelfTestPassesInAnEmptySceneAndLeavesNothingBehind(selfTest, scene):
     assert not slicer.util.getNodesByClass("vtkMRMLVolumeNode", scene)
 
 
+def testSelfTestLeavesThePanelThatTheUserHasOpenAtWork(module, selfTest, scene):
+    module.enter()
+    selfTest.setUp()
+    selfTest.test_PanelOpensAndCloses()
+    volume = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "CT")
+    module.widget().segmentPanel.ui.inputVolumeSelector.setCurrentNode(volume)
+    assert module.widget().logic.getParameterNode().inputVolume is volume
+
+
 def testSelfTestIsSkippedWithAReasonWhereSomethingMustBeInstalledFirst(selfTest, monkeypatch):
     from CFSegmenterUI import dependencies
 

@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 import qt
 import slicer
+from CFSegmenterUI import setupPanel
 from CFSegmenterUI.session import RunOptions, Session
 from CFSegmenterUI.setupPanel import SetupPanel
 from CFSegmenterUI.workerCommand import ownCommand
 
 from CFSegmenterLib.structures import Vocabulary
-from Testing.Widget.answeredWorker import RESOURCES, Link, click, enter, openPanel
+from Testing.Widget.answeredWorker import RESOURCES, Link, click, enter, manifest, openPanel
 
 ABSENT = "cfsegmenter_absent_package"
 HELLO = {"protocol": 1, "version": "0.3", "device": "cuda", "precision": "16-mixed", "memory_free": 12.3e9}
@@ -155,6 +156,29 @@ def testWorkerElsewhereNeedsNothingHere(missing, panel, link, user):
     assert link.stops == 1
 
 
+def testAnotherWorkerIsAskedForItsModels(panel, session, link):
+    session.refreshModels()
+    link.last.answer({"models": [{"folder": "/models/general", "manifest": manifest()}]})
+    enter(openWorker(panel).commandLineEdit, "ssh gpu-box cfsegmenter worker")
+    assert link.verbs == ["models", "models"]
+    link.last.answer({"models": [{"folder": "/of/gpu-box/general", "manifest": manifest()}]})
+    assert [model.folder for model in session.models] == ["/of/gpu-box/general"]
+
+
+def testAWorkerElsewhereThatCannotBeAskedIsSaid(panel, link):
+    enter(openWorker(panel).commandLineEdit, "ssh no-such-box cfsegmenter worker")
+    link.last.refuse("The worker ended before it was ready.")
+    assert panel.ui.testedLabel.text == "The worker ended before it was ready."
+
+
+def testNoModelsAreAskedForWhereSomethingMustBeInstalledFirst(missing, panel, link):
+    enter(openWorker(panel).commandLineEdit, "ssh gpu-box cfsegmenter worker")
+    asked = len(link.questions)
+    enter(panel.ui.commandLineEdit, "")
+    assert panel.isMissingSomething
+    assert len(link.questions) == asked
+
+
 def testCommandIsRememberedFromOneSessionToTheNext(panel, session, requirements):
     enter(openWorker(panel).commandLineEdit, "python3 -m CFSegmenterLib worker")
     find = {"requirements.txt": str(requirements), "UI/SetupPanel.ui": str(RESOURCES / "UI/SetupPanel.ui")}
@@ -188,6 +212,48 @@ def testTestWaitsWhileTheWorkerIsBusy(panel, session, link):
     assert "busy" in panel.ui.testButton.toolTip
     link.last.giveUp()
     assert panel.ui.testButton.enabled
+
+
+@pytest.fixture
+def needed(session, requirements, monkeypatch):
+    """The panel, and the reasons why others need the worker."""
+    monkeypatch.setattr(setupPanel, "CHECK_MS", 1)
+    reasons = []
+
+    def find(name):
+        return str(requirements if name == "requirements.txt" else RESOURCES / name)
+
+    panel = openPanel(SetupPanel, session, find, isWorkerNeeded=lambda: bool(reasons))
+    panel.setParameterNode(object())
+    yield panel, reasons
+    panel.cleanup()
+
+
+def testWorkerIsNotStartedAnewWhileOthersNeedIt(needed, link, process):
+    panel, reasons = needed
+    ui = openWorker(panel)
+    hints = ui.testButton.toolTip, ui.commandLineEdit.toolTip
+    reasons.append("an update")
+    process(lambda: not ui.testButton.enabled)
+    assert not ui.commandLineEdit.enabled
+    assert "would end with the worker" in ui.testButton.toolTip
+    assert "would end with the worker" in ui.commandLineEdit.toolTip
+    reasons.clear()
+    process(lambda: ui.testButton.enabled)
+    assert ui.commandLineEdit.enabled
+    assert (ui.testButton.toolTip, ui.commandLineEdit.toolTip) == hints
+
+
+def testAClickThatComesJustAfterOthersNeedTheWorkerIsHeeded(needed, link, process):
+    panel, reasons = needed
+    ui = openWorker(panel)
+    panel.setParameterNode(None)  # nobody looks any more
+    reasons.append("an update")
+    click(ui.testButton)
+    assert "would end with the worker" in ui.testedLabel.text
+    enter(ui.commandLineEdit, "ssh gpu-box cfsegmenter worker")
+    assert link.stops == 0 and link.questions == []
+    assert ownCommand() == ["ssh", "gpu-box", "cfsegmenter", "worker"], "for the next start"
 
 
 def openWorker(panel):

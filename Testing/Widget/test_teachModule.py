@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from CFSegmenterUI import updateRun, workerLink
+from CFSegmenterUI import setupPanel, updateRun, workerLink
 
 from Testing.Host.modules import ScriptedModule
 from Testing.Widget.answeredWorker import Link, click
@@ -19,6 +19,7 @@ def opened(application, scene, monkeypatch):
     """The module as Slicer loads it, ready to update; (its widget, its worker)."""
     monkeypatch.setattr(workerLink, "WorkerLink", Link)
     monkeypatch.setattr(updateRun, "POLL_MS", 1)
+    monkeypatch.setattr(setupPanel, "CHECK_MS", 1)
     module = ScriptedModule(MODULE).load()
     module.widgetRepresentation().show()
     module.widget().teachSection.collapsed = False
@@ -49,6 +50,34 @@ def testClosingTheSceneEndsTheWorkerButNotAnUpdate(opened, scene, process):
     asked(link, "store").answer({"active": "1", "versions": [aVersion("1"), aVersion("2", "proposed")]})
     scene.Clear(0)
     assert link.stops == 1
+
+
+def testWhileItLearnsTheWorkerIsNotStartedAnew(opened, process):
+    widget, link = opened
+    ui = widget.setupPanel.ui
+    process(lambda: ui.testButton.enabled)
+    click(widget.teachPanels.updatePanel.ui.updateButton)
+    asked(link, "update_start").answer({"update": "u1"})
+    process(lambda: not ui.testButton.enabled)
+    assert not ui.commandLineEdit.enabled
+    process(lambda: isAsked(link, "update_state"))
+    asked(link, "update_state").answer({"state": "failed", "message": "There is no space left."})
+    process(lambda: ui.testButton.enabled)
+    assert ui.commandLineEdit.enabled
+
+
+def testAtTheEndOfSlicerAnUpdateIsLeftTheTimeToKeepWhatItLearned(opened):
+    widget, link = opened
+    click(widget.teachPanels.updatePanel.ui.updateButton)
+    asked(link, "update_start").answer({"update": "u1"})
+    widget.cleanup()
+    assert link.gentleStops == 1
+
+
+def testAtTheEndOfSlicerNobodyWaitsForAWorkerThatHasNothingToKeep(opened):
+    widget, link = opened
+    widget.cleanup()
+    assert link.stops and not link.gentleStops
 
 
 def testTheFoldersAreThereAgainInTheNextScene(opened, scene):

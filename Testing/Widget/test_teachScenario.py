@@ -41,11 +41,21 @@ def module(application, scene, a_model_folder):
     module.widget().cleanup()
 
 
+@pytest.fixture
+def layout(scene):
+    """That of the application's views, which a plot needs."""
+    node = scene.AddNewNodeByClass("vtkMRMLLayoutNode")
+    node.SetSingletonTag("vtkMRMLLayoutNode")
+    node.SetViewArrangement(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
+    yield node
+    scene.RemoveNode(node)
+
+
 def dice(first, second):
     return 2 * np.count_nonzero(first & second) / (np.count_nonzero(first) + np.count_nonzero(second))
 
 
-def test_teach_read_decide_use_and_go_back(module, scene, process, tmp_path, monkeypatch, a_model_folder):
+def test_teach_read_decide_use_and_go_back(module, scene, layout, process, tmp_path, monkeypatch, a_model_folder):
     widget, user = module.widget(), User()
     teach, session = widget.teachPanels, widget.logic.session
     cases, update, report = teach.casesPanel, teach.updatePanel, teach.reportPanel
@@ -89,6 +99,7 @@ def test_teach_read_decide_use_and_go_back(module, scene, process, tmp_path, mon
     process(lambda: session.busy is None and node.outputSegmentation is not None, PATIENCE)
     process(lambda: report.ui.scoreTable.visible, PATIENCE)
     assert "Version 2 is ready" in update.ui.statusLabel.text
+    click(update.ui.plotButton)
     chart = scene.GetFirstNodeByClass("vtkMRMLPlotChartNode")
     losses = chart.GetNthPlotSeriesNode(0).GetTableNode().GetTable()
     assert losses.GetValue(losses.GetNumberOfRows() - 1, 0).ToInt() == SETTINGS["iterations"]

@@ -168,22 +168,25 @@ def testTheButtonTurnsAndProgressLossAndTimeAreShown(running):
     assert not ui.storeFolderLineEdit.enabled
 
 
-def testTheLossIsDrawnWhileItFalls(running, scene, link, process):
-    def rows():
-        return scene.GetFirstNodeByClass("vtkMRMLPlotSeriesNode").GetTableNode().GetTable().GetNumberOfRows()
-
-    assert rows() == 2
-    tell(link, process, losses=[[10, 2.0], [20, 1.5], [30, 1.0]])
-    assert rows() == 3
+def testItSaysWhatQuittingDoesToAnUpdate(running, link, process):
+    assert "as long as Slicer is open" in running.ui.planLabel.text
+    assert "kept" in running.ui.planLabel.text
+    tell(link, process, state="done", version="2")
+    assert "Slicer" not in running.ui.planLabel.text
 
 
 def testThePlotIsShownOnAClickWhereThereAreViews(running, scene, link, process):
     assert not running.ui.plotButton.enabled  # as without a main window
+    assert scene.GetFirstNodeByClass("vtkMRMLPlotSeriesNode") is None, "nobody has asked for it"
     layout = scene.AddNewNodeByClass("vtkMRMLLayoutNode")
     layout.SetViewArrangement(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
     tell(link, process)
     click(running.ui.plotButton)
     assert layout.GetViewArrangement() == slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpPlotView
+    table = scene.GetFirstNodeByClass("vtkMRMLPlotSeriesNode").GetTableNode()
+    assert table.GetTable().GetNumberOfRows() == 2
+    tell(link, process, losses=[[10, 2.0], [20, 1.5], [30, 1.0]])
+    assert table.GetTable().GetNumberOfRows() == 3
     click(running.ui.plotButton)
     assert layout.GetViewArrangement() == slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView
     scene.RemoveNode(layout)

@@ -56,6 +56,33 @@ while True:
     say(id=message["id"], event="answer")
 """
 
+SLOW_LINE = """
+def read(count):
+    while count > 0:
+        count -= len(sys.stdin.buffer.read(min(count, 1 << 18)))
+        time.sleep(0.05)
+greet()
+line = json.loads(sys.stdin.buffer.readline())
+read(math.prod(line["arrays"][0]["shape"]))
+while True:
+    message, _ = hear()
+    if message["verb"] == "cancel":
+        say(id=message["target"], event="cancelled")
+    else:
+        say(id=message["id"], event="answer")
+"""
+"""Takes one volume, 5 MB a second, and then hears whether it was cancelled."""
+VOLUME = np.zeros(12_000_000, np.uint8)
+
+TRAINING = """
+learn = "import sys, time; sys.stdin.read(); time.sleep(0.5); open(sys.argv[1], 'w').close()"
+child = subprocess.Popen([sys.executable, "-c", learn, {kept!r}], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+greet()
+hear()
+"""
+"""Has a child that, when nobody holds its input open any more, takes half a second to keep what it learned."""
+LAUNCHER = "subprocess.run([sys.executable, '-I', '-S', '-c', {script!r}])"
+
 
 @pytest.fixture
 def linkTo(tmp_path):
@@ -77,7 +104,10 @@ class Heard(list):
     """What came to the callbacks of a request, in order."""
 
     def callbacks(self):
-        return {name: self._hears(name) for name in ("done", "failed", "progress", "cancelled")}
+        return {**self.ends(), "progress": self._hears("progress")}
+
+    def ends(self):
+        return {name: self._hears(name) for name in ("done", "failed", "cancelled")}
 
     def _hears(self, name):
         return lambda *said: self.append((name, *said))
@@ -98,7 +128,7 @@ def test_a_volume_comes_back_as_it_was_sent_and_never_inside_the_request(linkTo,
     link = linkTo(ECHO)
     link.addListener(states.append)
     assert not link.isRunning
-    link.request("encode", {}, {"image": volume, "mask": volume > 0}, **heard.callbacks())
+    link.request("encode", {}, {"image": volume, "mask": volume > 0}, **heard.ends())
     assert heard == []
     kind, frame = wait(process, heard)
     assert kind == "done"
@@ -167,6 +197,47 @@ def test_cancel_is_answered_within_a_second_by_a_worker_that_is_stuck(linkTo, pr
     assert isGone(pid) and isGone(child)
     assert link.machine["pid"] != pid
     assert states == ["stopped", "starting", "ready"]
+
+
+def test_how_much_of_a_volume_has_gone_out_is_told_while_it_is_sent(linkTo, process, monkeypatch):
+    monkeypatch.setattr(workerLink, "SENDING_MS", 20)
+    heard = Heard()
+    link = linkTo(SLOW_LINE)
+    link.request("encode", {}, {"image": VOLUME}, **heard.callbacks())
+    wait(process, heard, 5)
+    kind, done, total, what, _left = heard[4]
+    assert (kind, total, what) == ("progress", 12, f"sending {done} of 12 MB")
+    assert [said[1] for said in heard] == sorted(said[1] for said in heard)
+    process(until=lambda: heard[-1][1] > 6, seconds=PATIENCE)
+    assert heard[-1][4] > 0
+
+
+def test_a_cancelled_volume_may_go_out_before_the_worker_is_ended(linkTo, process, monkeypatch):
+    monkeypatch.setattr(workerLink, "CANCEL_SECONDS", 1)
+    heard, later, states = Heard(), Heard(), []
+    link = linkTo(SLOW_LINE)
+    link.addListener(states.append)
+    request = link.request("encode", {}, {"image": VOLUME}, **heard.ends())
+    process(until=lambda: link.machine is not None, seconds=PATIENCE)
+    process()
+    request.cancel()
+    assert wait(process, heard) == ("cancelled",)
+    link.request("after", **later.callbacks())
+    process(until=lambda: any(kind == "done" for kind, *_ in later), seconds=PATIENCE)
+    assert states == ["starting", "ready"], "the worker was not ended for being slow to hear of it"
+    assert later[0][0] == "progress" and later[0][3].startswith("still sending ")
+
+
+def test_a_worker_that_takes_no_more_of_a_cancelled_volume_is_ended(linkTo, process, monkeypatch):
+    monkeypatch.setattr(workerLink, "CANCEL_SECONDS", 1)
+    states = []
+    link = linkTo("greet(); time.sleep(600)")
+    link.addListener(states.append)
+    request = link.request("encode", {}, {"image": VOLUME})
+    process(until=lambda: link.machine is not None, seconds=PATIENCE)
+    process()
+    request.cancel()
+    process(until=lambda: "stopped" in states, seconds=PATIENCE)
 
 
 def test_an_answer_that_comes_after_cancel_is_not_heard(linkTo, process):
@@ -254,6 +325,31 @@ def test_stop_ends_the_worker_and_its_children_now(linkTo, process):
     assert isGone(said["pid"])
     process(until=lambda: isGone(said["child"]), seconds=PATIENCE)
     assert wait(process, heard) == ("cancelled",)
+
+
+@pytest.mark.parametrize("isLaunched", [False, True])
+def test_a_worker_that_is_ended_gently_leaves_its_child_to_keep_what_it_learned(linkTo, process, tmp_path, isLaunched):
+    kept, heard, states = tmp_path / "kept", Heard(), []
+    script = TRAINING.format(kept=str(kept))
+    link = linkTo(LAUNCHER.format(script=PREAMBLE + script) if isLaunched else script)
+    link.request("wait", **heard.callbacks())
+    process(until=lambda: link.machine is not None, seconds=PATIENCE)
+    pid = link.machine["pid"]
+    link.addListener(states.append)
+    link.stop(gently=True)
+    assert states == ["stopped"] and not link.isRunning
+    process(until=lambda: isGone(pid), seconds=PATIENCE)
+    process(until=kept.exists, seconds=PATIENCE)
+    assert wait(process, heard) == ("cancelled",)
+
+
+def test_a_worker_that_does_not_hear_is_ended_gently_all_the_same(linkTo, process):
+    link = linkTo("greet(); time.sleep(600)")
+    link.request("wait")
+    process(until=lambda: link.machine is not None, seconds=PATIENCE)
+    pid = link.machine["pid"]
+    link.stop(gently=True)
+    assert isGone(pid)
 
 
 def test_a_script_can_cancel_while_it_waits(linkTo):
