@@ -42,7 +42,7 @@ help:
 install: $(STAMP)
 
 demo: $(STAMP)
-	$(BIN)/cfsegmenter demo --out "$$OUT" $${IMAGE:+"$$IMAGE"}
+	$(BIN)/cfsegmenter demo --overwrite --out "$$OUT" $${IMAGE:+"$$IMAGE"}
 
 test: $(STAMP)
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-$(TEST_THREADS)} $(BIN)/python -m pytest -q

@@ -13,6 +13,10 @@ from .structures import Vocabulary
 HIGHEST = int(np.iinfo(np.uint16).max)
 
 
+NO_NAMES = ("", "background", "all")
+"""Of no structure: the last two are asked for by these words."""
+
+
 @dataclass(frozen=True, eq=False)
 class CaseLabels:
     """CaseLabels are voxels and their meaning, checked against each other.
@@ -58,7 +62,7 @@ def _named(values: Mapping[int, str], vocabulary: Vocabulary) -> dict[int, str]:
         if not str(value).isdecimal() or not 1 <= int(value) <= HIGHEST:
             raise UserError(f"The label value {value} is not 1 to {HIGHEST}; 0 is for what is not drawn.")
         named[int(value)] = _preferred(name, vocabulary)
-        if named[int(value)] in ("", "background"):
+        if named[int(value)] in NO_NAMES:
             raise UserError(f"The label value {value} has no structure; name what it stands for.")
     if not named:
         raise UserError("Nobody said what the label values stand for; name a structure for each.")

@@ -76,7 +76,16 @@ class Segmentation:
     places: dict[str, tuple[int, int]]
 
     def mask(self, name: str) -> np.ndarray:
-        """(I, J, K) bool, where the structure is."""
+        """(I, J, K) bool, where the structure is.
+
+        Args:
+            name: one of `names`.
+
+        Raises:
+            UserError: it is not.
+        """
+        if name not in self.places:
+            raise UserError(f"This segmentation has no '{name}'; it has {', '.join(self.names)}.")
         layer, value = self.places[name]
         return self.layers[layer] == value
 

@@ -43,11 +43,12 @@ class Repertoire:
         )
 
     def resolve_all(self, names: Iterable[str] | None) -> tuple[str, ...]:
-        """`resolve` each, once; None asks for all that was taught.
+        """`resolve` each, once; None asks for all that was taught, and a single text for one structure.
 
         Raises:
             UserError: as `resolve`.
         """
+        names = [names] if isinstance(names, str) else names
         return tuple(dict.fromkeys(self.resolve(name) for name in (self.taught if names is None else names)))
 
     def members(self, name: str) -> tuple[str, ...]:

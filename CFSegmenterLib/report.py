@@ -37,6 +37,9 @@ from .results import Color, color_of
 from .structures import Code
 from .volume import Volume
 
+PAGE, OVERVIEW = "index.html", "overview.png"
+"""What a report consists of."""
+
 SLICES = {AXIAL: 3, CORONAL: 2, SAGITTAL: 2}
 """The most slices of each plane that are shown."""
 SLICES_OF_STACK = {AXIAL: 6, CORONAL: 1, SAGITTAL: 1}
@@ -141,9 +144,9 @@ def write_report(
         raise UserError(
             f"The folder {folder} for the report cannot be made: {error.strerror}; name another."
         ) from error
-    with write_atomically(folder / "overview.png") as partial:
+    with write_atomically(folder / OVERVIEW) as partial:
         partial.write_bytes(report.overview(overview_index, overview_map))
-    path = folder / "index.html"
+    path = folder / PAGE
     write_text(path, html)
     advance(progress, steps, steps, "report written")
     return path

@@ -32,6 +32,7 @@ from .stored_version import StoredVersion
 LOCK, TEXT = "store.lock", "text"
 
 _VERSION = re.compile(r"[1-9][0-9]*")
+_NAME = re.compile(r"[\w-][\w .-]*")
 _LEFT_BEHIND = re.compile(r"\.+[0-9]+\.part.*|\.[0-9a-f]{8}-store\.json")
 """Names of what a writer that died has left: parts of versions, those that `save_model` makes, and of the index."""
 
@@ -39,7 +40,7 @@ _LEFT_BEHIND = re.compile(r"\.+[0-9]+\.part.*|\.[0-9a-f]{8}-store\.json")
 class ModelStore:
     """A ModelStore keeps versions, and remembers which one is used.
 
-        store = ModelStore.create("store", "general")
+        store = ModelStore.create("store", find_model("general"))
         version = store.propose(lambda folder, name: ...)
         store.accept(version.name)
         store.rollback()
@@ -222,7 +223,13 @@ class ModelStore:
         return compare_versions(self.version(first), self.version(second), self._parents())
 
     def update_folder(self, name: str) -> Path:
-        """Where an update of that name keeps its checkpoint, log and state."""
+        """Where an update of that name keeps its checkpoint, log and state.
+
+        Raises:
+            UserError: the name would lead elsewhere.
+        """
+        if not _NAME.fullmatch(name):
+            raise UserError(f"'{name}' cannot be the name of an update; give letters and digits without a slash.")
         return self.folder / UPDATES / name
 
     def _names(self) -> list[str]:

@@ -1,6 +1,6 @@
 """The update: a model learns what was newly annotated, beside a frozen copy of itself, and becomes a new version.
 
-    version = update("general", read_case_lists(["cases/dataset.json"]), store="store")
+    version = update(find_model("general"), read_case_lists(["cases/dataset.json"]), store="store")
     version.report()["warnings"]
     ModelStore.open("store").accept(version.name)
 
@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from .cases import Case, CaseList
-from .errors import UserError
+from .errors import UserError, plain_reason
 from .evaluation import evaluate_cases
 from .locking import locked
 from .model import Model, load_model, save_model
@@ -95,6 +95,8 @@ def update(
     status = status or StatusFile(None)
     vocabulary = vocabulary or Vocabulary.load()
     began = time.monotonic()
+    if name is not None:
+        ModelStore(store).update_folder(name)  # refused before anything is made
     versions = ModelStore.create(store, model_folder)
     parent = version_of(versions, model_folder)
     model = load_model(parent.folder)
@@ -149,7 +151,13 @@ def update_name(plan: TrainingPlan) -> str:
 @contextmanager
 def _held(folder: Path) -> Iterator[None]:
     """Keep other programs from training in an update's folder, which a lock beside it says."""
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"The store {folder.parent.parent} cannot be written to ({plain_reason(error)}); free some space, or choose "
+            "a store that you may write to."
+        ) from error
     if not is_first_process():  # its first process holds it
         yield
         return

@@ -32,14 +32,15 @@ def demo(
     device: options.Device = "auto",
     modality: options.Modality = None,
     protocol: options.ProtocolName = None,
+    overwrite: options.Overwrite = False,
 ) -> None:
-    """Segment a drawn abdomen, or IMAGE, and write a report with pictures; an older demo in OUT is replaced."""
+    """Segment a drawn abdomen, or IMAGE, and write a report with pictures."""
     options.existing([image] if image else [], "image")
     asked = None if targets is None else options.wanted_structures(targets)
 
     from ..catalogue import find_model
     from ..files.names import image_stem
-    from ..report import write_report
+    from ..report import OVERVIEW, PAGE, write_report
     from ..results import ResultFiles, write_segmentation
     from ..segmenter import Segmenter
 
@@ -47,7 +48,8 @@ def demo(
     if targets is not None:
         asked = list(segmenter.repertoire.resolve_all(asked))
     known_protocol(segmenter, protocol)
-    options.made_folder(out)
+    files = ResultFiles(options.made_folder(out), "drawn_abdomen" if image is None else image_stem(image))
+    options.free_to_write([out / PAGE, out / OVERVIEW, *files.all((), similarity=False, margin=False)], overwrite)
     with shown("demo") as progress:
         progress(0, 1, "drawing" if image is None else "reading")
         volume, truth = _drawn() if image is None else _read(image, modality)
@@ -55,7 +57,6 @@ def demo(
         encoding = segmenter.encode(volume, protocol=protocol, progress=progress)
         segmentation = encoding.segment(asked or _taught(encoding), progress)
         seconds = time.perf_counter() - started
-        files = ResultFiles(out, "drawn_abdomen" if image is None else image_stem(image))
         write_segmentation(files, segmentation, volume.affine, segmenter.vocabulary)
         page = write_report(
             out,

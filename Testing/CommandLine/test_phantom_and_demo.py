@@ -47,7 +47,9 @@ def test_the_demo_draws_segments_and_reports(cfsegmenter, a_model_folder, tmp_pa
     assert "index.html" in result.stderr
     assert {"index.html", "drawn_abdomen.seg.nrrd"} <= {p.name for p in (tmp_path / "demo").iterdir()}
     assert {row["structure"] for row in table_of(result.stdout)} == {"liver", "spleen", "left kidney", "right kidney"}
-    assert cfsegmenter("demo", "--model", a_model_folder, "--out", tmp_path / "demo").exit_code == 0
+    again = ("demo", "--model", a_model_folder, "--out", tmp_path / "demo")
+    assert cfsegmenter(*again).exit_code == 2, "what is there may be somebody's work"
+    assert cfsegmenter(*again, "--overwrite").exit_code == 0
 
 
 def test_the_demo_takes_an_image_and_names_it_nowhere_in_the_report(

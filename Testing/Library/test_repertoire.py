@@ -22,6 +22,10 @@ def test_any_name_of_a_structure_means_it_once(abdomen):
     assert abdomen.resolve_all(["kidney_left", "Left Kidney", "SPLEEN"]) == ("left kidney", "spleen")
 
 
+def test_a_single_text_means_one_structure(abdomen):
+    assert abdomen.resolve_all("spleen") == ("spleen",)
+
+
 def test_a_whole_can_be_asked_for_where_all_its_parts_were_taught(abdomen):
     assert abdomen.structures[-1] == abdomen.resolve("Kidney") == "kidney"
     assert abdomen.members("kidney") == ("left kidney", "right kidney")

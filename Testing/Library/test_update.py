@@ -475,3 +475,11 @@ def test_one_piece_is_forgotten_only_of_what_was_seen_in_several(a_model, a_new_
     )
     plan = plan_update(model, [replace(cases, cases=declared)], some_settings(iterations=1))
     assert set(Trainer(plan, tmp_path, device="cpu").model().manifest.one_piece) == {*one_piece, NEW_STRUCTURE}
+
+
+def test_a_name_that_leads_elsewhere_is_refused_before_anything_is_made(a_model_folder, a_new_source, tmp_path):
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    with pytest.raises(UserError, match="cannot be the name of an update"):
+        update(a_model_folder, read_case_lists([a_new_source]), store=tmp_path / "store", name=str(precious))
+    assert precious.is_dir() and not (tmp_path / "store").exists()
