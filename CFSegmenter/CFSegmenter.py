@@ -92,7 +92,7 @@ class CFSegmenterWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(scene, scene.EndCloseEvent, self.onSceneEndClose)
-        if self.parent.isEntered:  # "Reload" makes a new panel, and does not enter it
+        if getattr(self.parent, "isEntered", False):  # "Reload" makes a new panel, and does not enter it
             self.enter()
 
     def cleanup(self):

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from .errors import UserError
+from .files.durable import flush_file, flush_names
 from .network import load_weights, weights_of
 
 
@@ -43,12 +44,14 @@ def save_checkpoint(path: Path, state: TrainingState, record: dict) -> None:
     tensors |= {f"averaged.{n}": t for n, t in weights_of(state.averaged).items()}
     for index, moments in state.optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{name}": torch.as_tensor(value) for name, value in moments.items()}
-    part = path.with_name(f".{path.name}.part{os.getpid()}")
+    part = path.with_name(f".{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         dense = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
         save_file(dense, part, metadata={"record": json.dumps(record)})
+        flush_file(part)
         os.replace(part, path)
+        flush_names(path.parent)
     except (OSError, SafetensorError) as error:  # a full disk is the one or the other, by when it is met
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"The checkpoint {path} cannot be written: {reason}; free some space.") from error
@@ -99,8 +102,11 @@ def load_checkpoint(path: Path, state: TrainingState) -> None:
 
 
 def _laid_out_as(parameter: torch.Tensor, moment: torch.Tensor) -> torch.Tensor:
-    """A moment in the memory layout of its parameter: fused optimizers walk through both in the order of memory."""
-    return torch.empty_like(parameter).copy_(moment) if moment.shape == parameter.shape else moment
+    """A copy of a moment in the memory layout of its parameter: fused optimizers walk through both as they lie there.
+
+    A copy also where the layout is the same: the file must not stay open, or Windows could not replace it.
+    """
+    return torch.empty_like(parameter).copy_(moment) if moment.shape == parameter.shape else moment.clone()
 
 
 def _under(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:

@@ -12,6 +12,7 @@ _SAYINGS = (
     "not enough memory",  # torch elsewhere
     "out of memory",  # CUDA
     "bad_alloc",  # C++ that nobody translated
+    "killed by signal: killed",  # torch, of a process that Linux chose
 )
 """How a RuntimeError says it: these libraries have no class of their own for it."""
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
+import secrets
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -128,11 +130,12 @@ def save_model(model: Model, folder: str | Path, card: str) -> Manifest:
     Raises:
         UserError: the folder cannot be written, or is a version in a store, which never changes.
     """
+    from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
     folder = Path(folder)
     refuse_version(folder)
-    part = folder.with_name(f".{folder.name}.part{os.getpid()}")
+    part = _aside(folder, "part")
     try:
         part.mkdir(parents=True)
         # Dense in C order: safetensors writes memory as it lies, and weights of a training lie channels-last.
@@ -148,8 +151,9 @@ def save_model(model: Model, folder: str | Path, card: str) -> Manifest:
         # safetensors makes files that nobody else may read; a model is as readable as the files beside it.
         shutil.copymode(part / MANIFEST, part / WEIGHTS)
         _replace_folder(part, folder)
-    except OSError as error:
-        raise UserError(f"The model cannot be written to {folder}: {error.strerror}.") from error
+    except (OSError, SafetensorError) as error:  # a full disk is the one or the other, by when it is met
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"The model cannot be written to {folder}: {reason}; free some space.") from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return manifest
@@ -274,13 +278,26 @@ def _stored_as(name: str) -> type:
 
 def _replace_folder(new: Path, old: Path) -> None:
     """Put `new` in the place of `old` with two renames, so that a reader meets one or the other."""
-    aside = old.with_name(f".{old.name}.old{os.getpid()}")
+    aside = _aside(old, "old")
     if old.exists():
         os.replace(old, aside)
     try:
         os.replace(new, old)
-    except OSError:
-        if aside.exists():
+    except BaseException:
+        if aside.exists() and not old.exists():
             os.replace(aside, old)
         raise
-    shutil.rmtree(aside, ignore_errors=True)
+    _sweep(old)
+
+
+def _aside(folder: Path, what: str) -> Path:
+    """A folder beside another; by chance, since in a container every process may have the same number."""
+    return folder.with_name(f".{folder.name}.{what}{secrets.token_hex(4)}")
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what lies beside a folder that was just written, also from processes that died over it."""
+    left = re.compile(rf"\.{re.escape(folder.name)}\.(part|old)[0-9a-f]+")
+    for path in folder.parent.iterdir():
+        if left.fullmatch(path.name):
+            shutil.rmtree(path, ignore_errors=True)

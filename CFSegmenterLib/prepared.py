@@ -9,8 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
+import secrets
+import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,8 +22,9 @@ import numpy as np
 from torch.utils.data import DataLoader, Dataset
 
 from .cases import Case
-from .errors import UserError
+from .errors import UserError, plain_reason
 from .grid import ModelGrid
+from .memory import memory_for
 from .progress import Progress, advance, silent
 from .protocols import Protocol
 from .volume import Volume
@@ -32,6 +37,12 @@ VOXELS_REMEMBERED = 2000
 
 WORTH_A_PROCESS = 4
 """Cases that another process prepares in less time than it needs to start."""
+
+BYTES_A_VOXEL, BYTES_A_PROCESS = 20, 500_000_000
+"""Memory that preparing takes at its peak, for a voxel of the image, and for the process by itself."""
+
+LEFT_SECONDS = 3600.0
+"""A part of a file that nobody wrote to for so long was left by a process that was killed."""
 
 
 @dataclass(frozen=True)
@@ -58,20 +69,29 @@ class PreparedCase:
             image: (X, Y, Z) float16.
             labels: (X, Y, Z) uint16.
             centers: structure -> (n, 3) voxels of it.
+
+        Raises:
+            UserError: there is no room for them, or the folder cannot be written to.
         """
-        stem.parent.mkdir(parents=True, exist_ok=True)
         voxels = np.concatenate([np.zeros((0, 3), np.int32), *(v.astype(np.int32) for v in centers.values())])
         ends = np.cumsum([len(v) for v in centers.values()]).tolist()
         rows = {name: (end - len(v), end) for (name, v), end in zip(centers.items(), ends, strict=True)}
-        # The index is written last and renamed into place: it says that the arrays are whole.
-        for kind, array in (("image", image), ("labels", labels), ("voxels", voxels)):
-            part = Path(f"{stem}-{kind}.part{os.getpid()}.npy")
-            np.save(part, np.ascontiguousarray(array))
-            os.replace(part, f"{stem}-{kind}.npy")
-        part = stem.with_suffix(f".part{os.getpid()}")
         # Every fourth voxel tells it well enough.
-        part.write_text(json.dumps({"darkest": float(image[::4, ::4, ::4].min()), "rows": rows}))
-        os.replace(part, stem.with_suffix(".json"))
+        index = json.dumps({"darkest": float(image[::4, ::4, ::4].min()), "rows": rows})
+        try:
+            stem.parent.mkdir(parents=True, exist_ok=True)
+            # The index is written last and renamed into place: it says that the arrays are whole.
+            for kind, array in (("image", image), ("labels", labels), ("voxels", voxels)):
+                with _whole(Path(f"{stem}-{kind}.npy")) as part:
+                    np.save(part, np.ascontiguousarray(array))
+            with _whole(stem.with_suffix(".json")) as part:
+                part.write_text(index)
+        except OSError as error:
+            reason = plain_reason(error) if error.errno else "there is no room"  # NumPy only says how much it wrote
+            raise UserError(
+                f"A prepared case cannot be written to {stem.parent} ({reason}): free some space, or train in a folder "
+                "that you may write to."
+            ) from error
         return cls.read(stem)
 
     @classmethod
@@ -108,22 +128,29 @@ class CaseCache:
         self.names = tuple(names)
 
     def prepare(
-        self, cases: Sequence[Case], protocols: Sequence[Protocol], progress: Progress = silent, processes: int = 0
+        self,
+        cases: Sequence[Case],
+        protocols: Sequence[Protocol],
+        progress: Progress = silent,
+        processes: int = 0,
+        memory: float = math.inf,
     ) -> list[PreparedCase]:
         """Prepare all cases, each with the protocol at its index.
 
         Args:
             processes: that may help; they are started only where there is enough to do.
+            memory: bytes that they may take together.
 
         Raises:
-            UserError: an image or label map cannot be used.
+            UserError: an image or label map cannot be used, or there is no room for what is prepared.
             Cancelled: as `progress` asked.
         """
+        self._sweep()
         stems = [self._stem(case, protocol) for case, protocol in zip(cases, protocols, strict=True)]
         work = zip(stems, cases, protocols, strict=True)
         # By stem: two sources may list the same case.
         left = {stem: (stem, *how) for stem, *how in work if not stem.with_suffix(".json").exists()}
-        outcomes, had = self._outcomes(list(left.values()), processes), len(stems) - len(left)
+        outcomes, had = self._outcomes(list(left.values()), processes, memory), len(stems) - len(left)
         for number in range(had, len(stems)):
             advance(progress, number, len(stems), f"preparing case {number + 1} of {len(stems)}")
             failure = next(outcomes)
@@ -135,21 +162,26 @@ class CaseCache:
         """Prepare one case.
 
         Raises:
-            UserError: its image or label map cannot be used.
+            UserError: its image or label map cannot be used, or there is no room or too little memory.
         """
-        volume, labels = load_case(case)
-        grid = ModelGrid.fit(volume.shape, volume.affine, protocol.spacing)
-        image = grid.to_model(protocol.intensity.apply(volume.array)).astype(np.float16)
-        indexed = np.zeros(labels.shape, dtype=np.uint16)
-        for value, name in case.values.items():
-            if name in case.annotated:
-                indexed[labels == value] = self.names.index(name)
-        on_grid = grid.labels_to_model(indexed)
-        PreparedCase.write(stem, image, on_grid, self._centers(on_grid))
+        with memory_for(f"to prepare {case.image}"):
+            volume, labels = load_case(case)
+            grid = ModelGrid.fit(volume.shape, volume.affine, protocol.spacing)
+            image = grid.to_model(protocol.intensity.apply(volume.array)).astype(np.float16)
+            indexed = np.zeros(labels.shape, dtype=np.uint16)
+            for value, name in case.values.items():
+                if name in case.annotated:
+                    indexed[labels == value] = self.names.index(name)
+            on_grid = grid.labels_to_model(indexed)
+            PreparedCase.write(stem, image, on_grid, self._centers(on_grid))
 
-    def _outcomes(self, left: Sequence[tuple[Path, Case, Protocol]], processes: int) -> Iterator[Exception | None]:
+    def _outcomes(
+        self, left: Sequence[tuple[Path, Case, Protocol]], processes: int, memory: float
+    ) -> Iterator[Exception | None]:
         """Prepare what is left, one after another as far as can be seen: None for each, or why it could not be."""
         helping = min(processes, len(left) // WORTH_A_PROCESS)
+        if helping > 1:
+            helping = int(min(helping, memory / max(_memory_for(case, how) for _, case, how in left)))
         helping = helping if helping > 1 else 0  # one would only do what this process can do itself
         yield from DataLoader(
             _Preparation(self, left),
@@ -158,6 +190,13 @@ class CaseCache:
             # A forked process would inherit the locks of ITK's threads.
             multiprocessing_context="spawn" if helping else None,
         )
+
+    def _sweep(self) -> None:
+        """Remove what killed processes left; others may be at work here, on this machine or on another."""
+        for part in self.folder.glob("*.part*"):
+            with suppress(OSError):
+                if time.time() - part.stat().st_mtime > LEFT_SECONDS:
+                    part.unlink()
 
     def _stem(self, case: Case, protocol: Protocol) -> Path:
         """Named by a number for all that the prepared arrays depend on; the files' dates stand for their content."""
@@ -198,6 +237,29 @@ class _Preparation(Dataset):
         return None
 
 
+def _memory_for(case: Case, protocol: Protocol) -> float:
+    """Bytes that preparing a case takes in a process of its own, by its image's header."""
+    from .planning import geometry_of
+
+    voxels = 0.0
+    with suppress(UserError):  # it will be told when its turn comes
+        spacing, shape = geometry_of(case.image)
+        voxels = max(np.prod(shape.astype(float)), np.prod(shape * spacing / protocol.spacing))
+    return BYTES_A_PROCESS + BYTES_A_VOXEL * voxels
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[Path]:
+    """A path to write to, which becomes `path` once that is done, and is removed otherwise."""
+    part = path.with_name(f"{path.stem}.part{secrets.token_hex(4)}{path.suffix}")
+    try:
+        yield part
+        os.replace(part, path)
+    finally:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+
+
 def load_case(case: Case) -> tuple[Volume, np.ndarray]:
     """Read a case's image and its label map.
 
@@ -209,10 +271,12 @@ def load_case(case: Case) -> tuple[Volume, np.ndarray]:
     """
     from .files.reading import read_labels, read_volume
 
-    volume = read_volume(case.image, modality=case.modality)
+    with _named(case.image):
+        volume = read_volume(case.image, modality=case.modality)
     if case.labels is None:
         return volume, np.zeros(volume.shape, dtype=np.uint8)
-    labels = read_labels(case.labels)
+    with _named(case.labels):
+        labels = read_labels(case.labels)
     if not volume.on_same_grid_as(labels):
         raise UserError(
             f"The label map {case.labels} does not lie on the grid of its image {case.image}; resample it first."
@@ -221,3 +285,12 @@ def load_case(case: Case) -> tuple[Volume, np.ndarray]:
     if unknown:
         raise UserError(f"{case.labels} holds the value {unknown[0]}, which its case list gives no name.")
     return volume, labels.array
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Let what is wrong with a file name it: among thousands of cases nobody would find it."""
+    try:
+        yield
+    except UserError as error:
+        raise (error if str(path) in str(error) else UserError(f"{path}: {error}")) from error

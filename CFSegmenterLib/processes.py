@@ -9,7 +9,11 @@ import threading
 from collections.abc import Iterator
 from datetime import timedelta
 
+import psutil
 import torch
+
+from .errors import Cancelled
+from .progress import Progress
 
 PATIENCE = timedelta(days=1)
 """How long processes wait for each other: only the first validates, and cases are not all as large."""
@@ -29,18 +33,27 @@ def spare_cores() -> int:
     return max(0, min(MOST_HELPERS, here // _on_this_machine() - 1))
 
 
+def spare_memory() -> int:
+    """Bytes that a process of the training may give to helpers: its share of what is free on this machine."""
+    return psutil.virtual_memory().available // _on_this_machine()
+
+
 def launch(device: torch.device, precision: str):
     """Lightning Fabric, on the processes that torchrun started, or on this one alone."""
     from lightning_fabric import Fabric
+    from lightning_fabric.plugins.environments import LightningEnvironment
     from lightning_fabric.strategies import DDPStrategy
 
     world, local = int(os.environ.get("WORLD_SIZE", "1")), _on_this_machine()
+    # Where torchrun did not start us, Fabric would believe a scheduler's variables that are not meant for it.
+    alone = "WORLD_SIZE" not in os.environ
     fabric = Fabric(
         accelerator="cuda" if device.type == "cuda" else "cpu",
         devices=local,
         num_nodes=world // local,
         strategy=DDPStrategy(timeout=PATIENCE) if world > 1 else "auto",
         precision=precision,
+        plugins=[LightningEnvironment()] if alone else None,
     )
     fabric.launch()
     return fabric
@@ -52,16 +65,42 @@ def _on_this_machine() -> int:
 
 
 @contextlib.contextmanager
-def uninterrupted() -> Iterator[None]:
-    """Hold back Ctrl-C until a step is whole: weights, optimizer and log must be of the same step in the checkpoint."""
+def uninterrupted(*, forgetting: bool = False) -> Iterator[None]:
+    """Hold back Ctrl-C and the news of a helper's death until a step is whole.
+
+    Weights, optimizer and log must be of the same step in the checkpoint.
+
+    Args:
+        forgetting: what came meanwhile is not made up for, as the training ends anyway.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    pressed = []
-    before = signal.signal(signal.SIGINT, lambda *_: pressed.append(True))
+    came: list[int] = []
+    news = [signal.SIGINT, *([signal.SIGCHLD] if hasattr(signal, "SIGCHLD") else [])]
+    before = {number: signal.getsignal(number) for number in news}
+    before = {number: handler for number, handler in before.items() if handler is not None}  # None is not Python's
+    for number in before:
+        signal.signal(number, lambda number, frame: came.append(number))
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
-    if pressed:
-        raise KeyboardInterrupt
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    for number in [] if forgetting else came:
+        signal.raise_signal(number)
+
+
+@contextlib.contextmanager
+def ending_together(progress: Progress, done: int = 0, total: int = 1) -> Iterator[None]:
+    """Take the loss of another process for the end, where the end was asked for: schedulers ask all of them at once.
+
+    Raises:
+        Cancelled: another process is lost, and `progress` asks to stop.
+    """
+    try:
+        yield
+    except (RuntimeError, OSError, EOFError) as error:  # of torch, or of the pipe to one that has just gone
+        if progress(done, total, "stopping"):
+            raise
+        raise Cancelled("stopping") from error

@@ -10,6 +10,9 @@ from .settings import TrainingSettings
 LEAST_RATE = 0.01
 """Share of the learning rate that the last step has."""
 
+WARMUP_SHARE = 0.1
+"""Of the steps and of the time budget, at most."""
+
 
 @dataclass(frozen=True)
 class Schedule:
@@ -18,14 +21,16 @@ class Schedule:
     Attributes:
         iterations: optimizer steps at most.
         learning_rate: the highest.
-        warmup: steps over which the rate rises.
+        warmup: steps over which the rate rises, unless `WARMUP_SHARE` is less.
         budget: seconds; None where only the steps count.
+        begun: seconds of it that had passed before the first step.
     """
 
     iterations: int
     learning_rate: float
     warmup: int
     budget: float | None = None
+    begun: float = 0.0
 
     @classmethod
     def of(cls, settings: TrainingSettings, budget: float | None) -> Schedule:
@@ -33,10 +38,15 @@ class Schedule:
         return cls(settings.iterations, settings.learning_rate, settings.warmup, budget)
 
     def rate(self, step: int, seconds: float) -> float:
-        """The learning rate of step `step`, `seconds` into the training: a linear rise, then half a cosine down."""
-        if step < self.warmup:
-            return self.learning_rate * (step + 1) / self.warmup
-        along = (step - self.warmup) / max(1, self.iterations - self.warmup)
+        """The learning rate of step `step`, `seconds` into the training: a linear rise, then half a cosine down.
+
+        Both follow the steps or the time, whichever is further along.
+        """
+        warmup = min(self.warmup, int(WARMUP_SHARE * self.iterations))
+        warmed = 0.0 if self.budget is None else (seconds - self.begun) / (WARMUP_SHARE * self.budget)
+        if step < warmup and warmed < 1:
+            return max(self.learning_rate * (step + 1) / warmup, self.learning_rate * warmed)
+        along = (step - warmup) / max(1, self.iterations - warmup)
         if self.budget is not None:
             along = max(along, seconds / self.budget)
         fallen = 0.5 * (1 + math.cos(math.pi * min(1.0, along)))

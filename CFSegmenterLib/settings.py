@@ -135,7 +135,8 @@ class TrainingSettings(_Settings):
         iterations: optimizer steps.
         patches_per_step: annotated patches of a step, shared among all processes.
         patch_voxels: size of an automatically chosen patch.
-        learning_rate, weight_decay, warmup: of AdamW; the rate rises over `warmup` steps and falls as a cosine.
+        learning_rate, weight_decay, warmup: of AdamW; the rate rises over `warmup` steps, a tenth of
+            the steps or of the time budget at most, and falls as a cosine.
         average: decay of the running average of the weights, which is what is validated and saved.
         distillation: of an update; a first stage has no teacher and does not look at it.
         unannotated: patches from images without any annotation, where there are such, for each of `patches_per_step`.

@@ -8,6 +8,7 @@ import itertools
 import math
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ from .pieces import drawn_in_one_piece
 from .planning import TrainingPlan
 from .precision import autocast, choose_device, choose_precision, keep_freed_memory
 from .prepared import CaseCache
-from .processes import ending_together, launch, spare_cores, uninterrupted
+from .processes import ending_together, launch, spare_cores, spare_memory, uninterrupted
 from .progress import Progress, advance, silent
 from .schedule import Schedule, duration
 from .segmenter import Segmenter
@@ -108,15 +109,13 @@ class Trainer:
         self.schedule = Schedule.of(self.plan.settings, budget)
 
     def train(self, progress: Progress = silent, until: int | None = None) -> Manifest:
-        """Train to the last iteration and write the models.
+        """Train to the last iteration and write the models; what was learned until anything else ends it is kept, too.
 
         Args:
             until: step to stop at before, with a checkpoint; the learning rate falls as if there were no such stop.
 
-        Whatever ends it before, what was learned is in a checkpoint.
-
         Raises:
-            Cancelled: as `progress` asked.
+            Cancelled: as `progress` asked, after a checkpoint was written.
         """
         settings = self.plan.settings
         loader = iter(self._loader())
@@ -124,6 +123,8 @@ class Trainer:
         started, saved = time.monotonic(), time.monotonic()
         before = self.seconds
         first = self.step
+        if not first:
+            self.schedule = replace(self.schedule, begun=before)
         whole = last = min(settings.iterations, until or settings.iterations)
         try:
             if self._owes_validation:  # a training that was interrupted before it
@@ -150,7 +151,7 @@ class Trainer:
                     saved = time.monotonic()
         except BaseException as error:
             asked = isinstance(error, Cancelled | KeyboardInterrupt)
-            with ending_together(progress):
+            with ending_together(progress, self.step, whole):
                 # One that has learned nothing would only keep other settings out of the folder.
                 if self._is_whole and (asked or self.step > first):
                     with uninterrupted(forgetting=True):
@@ -230,9 +231,9 @@ class Trainer:
         # Each process prepares its share; then it finds the others' ready, unless they were written on another machine.
         mine = slice(self.fabric.global_rank, None, self.fabric.world_size)
         progress = progress if self.fabric.is_global_zero else silent
-        cache.prepare(self.cases[mine], protocols[mine], progress, spare_cores())
+        cache.prepare(self.cases[mine], protocols[mine], progress, spare_cores(), spare_memory())
         self.fabric.barrier()
-        prepared = cache.prepare(self.cases, protocols, progress, spare_cores())
+        prepared = cache.prepare(self.cases, protocols, progress, spare_cores(), spare_memory())
         return PatchSequence(self.cases, prepared, protocols, plan.bank.names, plan.settings, self.vocabulary)
 
     def _lesson(self) -> Lesson:
@@ -292,6 +293,7 @@ class Trainer:
         """Go on from the folder's checkpoint; False where it holds none."""
         path = self.folder / CHECKPOINT
         if not path.exists():
+            self._check_that_nothing_is_replaced()
             return False
         record = read_record(path)
         if not self.plan.teaches:  # a checkpoint of before these were left out of it
@@ -307,6 +309,14 @@ class Trainer:
         self.step, self.best, self.seconds = record["step"], record["best"], record["seconds"]
         self.validated = record.get("validated", self.step)
         return True
+
+    def _check_that_nothing_is_replaced(self) -> None:
+        models = [name for name in ("best", "last") if (self.folder / name).exists()]
+        if models:
+            raise UserError(
+                f"The folder {self.folder} holds a model already ({models[0]}), but no checkpoint to go on from; train "
+                "in a new folder."
+            )
 
     @torch.no_grad()
     def _aim(self, progress: Progress) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .errors import UserError, plain_reason
 from .losses import LossTerms
 
 LOG = "log.csv"
@@ -79,22 +81,40 @@ class TrainingLog:
 
 
 class CsvTable:
-    """A CsvTable is a file that goes on after a resume, without the rows of steps that will be done again."""
+    """A CsvTable is a file that goes on after a resume, without the rows of steps that will be done again.
+
+    Raises:
+        UserError: a row cannot be written.
+    """
 
     def __init__(self, path: Path, columns: Sequence[str], resumed_at: int):
         kept: list[list[str]] = []
         if path.exists() and resumed_at:
             with open(path, newline="", encoding="utf-8") as file:
                 kept = [row for row in list(csv.reader(file))[1:] if row and int(row[0]) <= resumed_at]
-        self._file = open(path, "w", newline="", encoding="utf-8", buffering=1)  # noqa: SIM115 - closed by close()
-        self._writer = csv.writer(self._file)
-        self._writer.writerow(columns)
-        self._writer.writerows(kept)
+        self._path = path
+        with self._written():
+            self._file = open(path, "w", newline="", encoding="utf-8", buffering=1)  # noqa: SIM115 - closed by close()
+            self._writer = csv.writer(self._file)
+            self._writer.writerow(columns)
+            self._writer.writerows(kept)
 
     def row(self, values: Sequence[Any]) -> None:
         """Append a row."""
-        self._writer.writerow(values)
+        with self._written():
+            self._writer.writerow(values)
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        with suppress(OSError):  # every row was written at once; one that could not be was told of
+            self._file.close()
+
+    @contextmanager
+    def _written(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise UserError(
+                f"The log {self._path} cannot be written ({plain_reason(error)}): free some space; the same training "
+                "goes on from its checkpoint."
+            ) from error

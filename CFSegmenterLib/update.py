@@ -155,8 +155,8 @@ def _held(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(
-            f"The store {folder.parent.parent} cannot be written to ({plain_reason(error)}); free some space, or choose "
-            "a store that you may write to."
+            f"The store {folder.parent.parent} cannot be written to ({plain_reason(error)}); free some "
+            "space, or choose a store that you may write to."
         ) from error
     if not is_first_process():  # its first process holds it
         yield
@@ -199,7 +199,8 @@ class _Run:
             vocabulary=self.vocabulary,
             progress=self._following("preparing"),
         )
-        trainer.end_within(self._left(time.monotonic() - began, evaluated))
+        head_start = trainer.seconds if trainer.step == 0 else 0.0  # counted as training
+        trainer.end_within(self._left(time.monotonic() - began - head_start, evaluated))
         trainer.train(self._following("training"))
         if not is_first_process():
             return trainer, None

@@ -8,10 +8,14 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from .errors import UserError
 from .files.writing import write_text
 from .progress import Progress
 
 SECONDS_BETWEEN = 1.0
+
+TRIES, SECONDS_BETWEEN_TRIES = 5, 0.2
+"""Of writing a last word, which nothing else will put right."""
 
 State = Literal["running", "stopped", "done", "failed"]
 
@@ -43,7 +47,10 @@ class UpdateStatus:
 
 
 class StatusFile:
-    """A StatusFile writes an UpdateStatus about once a second, whole each time."""
+    """A StatusFile writes an UpdateStatus about once a second, whole each time.
+
+    No update ends because its status cannot be written: somebody may have the file open, or the disk is full just now.
+    """
 
     def __init__(self, path: Path | None):
         """`path` None writes nothing."""
@@ -56,15 +63,23 @@ class StatusFile:
         if changes.get("phase", self.status.phase) != self.status.phase:
             changes = {"step": 0, "total": 0, "fraction": 0.0, "seconds_left": None, **changes}
         self.status = replace(self.status, **changes)
-        self._write()
+        if self._write() or self.status.state == "running":
+            return
+        for _ in range(TRIES - 1):
+            time.sleep(SECONDS_BETWEEN_TRIES)
+            if self._write():
+                return
 
     def following(self, phase: str, progress: Progress) -> Progress:
         """A progress callback that also keeps the status of a phase up to date."""
         self.say(phase=phase)
-        began = time.monotonic()
+        first: tuple[int, float] | None = None  # of a training that goes on, what was done before took other time
 
         def follow(done: int, total: int, message: str) -> bool:
-            left = (time.monotonic() - began) / done * (total - done) if done else None
+            nonlocal first
+            first = first or (done, time.monotonic())
+            did, took = done - first[0], time.monotonic() - first[1]
+            left = took / did * (total - done) if did > 0 else None
             self.status = replace(
                 self.status,
                 step=done,
@@ -80,10 +95,16 @@ class StatusFile:
 
         return follow
 
-    def _write(self) -> None:
+    def _write(self) -> bool:
+        """Write the status; False where that was not possible, and is tried again a second later."""
         self._written = time.monotonic()
-        if self.path is not None:
+        if self.path is None:
+            return True
+        try:
             write_text(self.path, json.dumps(asdict(self.status)) + "\n")
+        except (OSError, UserError):
+            return False
+        return True
 
 
 def _loss_in(message: str, before: float | None) -> float | None:

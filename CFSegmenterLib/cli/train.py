@@ -126,12 +126,10 @@ def _asked_to_end() -> Iterator[threading.Event]:
     """An event that SIGTERM sets, as cluster schedulers send it some time before they kill.
 
     Ctrl-C needs nothing here: the trainer holds it back until a step is whole. Under torchrun only the first process
-    answers; the others would leave it waiting for their gradients.
+    ends because of it; the others, which would leave it waiting for their gradients, end once they have lost it.
     """
-    from ..processes import is_first_process
-
     ending = threading.Event()
-    if threading.current_thread() is not threading.main_thread() or not is_first_process():
+    if threading.current_thread() is not threading.main_thread():
         yield ending
         return
     before = signal.signal(signal.SIGTERM, lambda *_: ending.set())

@@ -11,8 +11,10 @@ import threading
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
+from CFSegmenterLib.checkpoint import read_record
 from CFSegmenterLib.model import load_model, read_manifest
 from Testing.CommandLine.conftest import hidden_files, table_of
 from Testing.Library.conftest import TINY_SETTINGS
@@ -101,6 +103,31 @@ def test_ctrl_c_in_a_real_process_leaves_a_checkpoint_and_the_same_command_goes_
     assert f"Resuming at step {stopped_at} of 120" in result.stderr
     assert weights_at(tmp_path / "run" / "last") == weights_at(tmp_path / "whole" / "last")
     assert len((tmp_path / "run" / "log.csv").read_text().splitlines()) == 121
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_scheduler_that_ends_all_processes_at_once_gets_a_checkpoint_and_a_sentence(
+    a_small_source, settings, tmp_path, processes
+):
+    said = json.loads(settings.read_text())
+    settings.write_text(json.dumps({**said, "iterations": 100_000, "patches_per_step": 2}))
+    arguments = ["--cases", a_small_source, "--settings", settings, "--out", tmp_path / "run", "--device", "cpu"]
+    torchrun = ["-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone"] if processes == 2 else []
+    process = subprocess.Popen(
+        [sys.executable, *torchrun, "-m", "CFSegmenterLib", "train", *map(str, arguments)],
+        cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, start_new_session=True,
+        stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    wait_for_steps(tmp_path / "run" / "log.csv", 3, process)
+    # To those that train and to those that cut patches; torchrun gives each that trains a group of its own.
+    for each in [process.pid] if processes == 1 else [child.pid for child in psutil.Process(process.pid).children()]:
+        os.killpg(each, signal.SIGTERM)
+    _, err = process.communicate(timeout=300)
+    assert err.count("Stopped at step") == processes and "DataLoader" not in err
+    assert processes == 2 or (process.returncode == 130 and "Traceback" not in err)  # torchrun has one of its own
+    assert read_record(tmp_path / "run" / "checkpoint.safetensors")["step"] >= 3
+    assert not hidden_files(tmp_path / "run")
 
 
 def test_a_training_stops_where_it_is_told_to_and_goes_on_as_if_it_had_not(train, settings, tmp_path):

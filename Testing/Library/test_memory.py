@@ -91,6 +91,7 @@ def test_the_worker_says_it_and_lives_on(a_model_folder, a_small_volume):
         RuntimeError("[enforce fail at alloc_cpu.cpp:80] data. DefaultCPUAllocator: not enough memory: you ..."),
         RuntimeError("std::bad_alloc"),
         RuntimeError("itk::ERROR: ImportImageContainer: Failed to allocate memory for image."),
+        RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. "),
     ],
 )
 def test_every_library_s_way_to_say_it_becomes_the_sentence(error):

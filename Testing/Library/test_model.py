@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
 import stat
 
@@ -195,6 +196,43 @@ def test_a_failed_writing_leaves_the_old_model_and_nothing_else(a_model, a_copy,
         save_model(a_model, a_copy, "# new\n")
     assert {p.name: p.read_bytes() for p in a_copy.iterdir()} == before
     assert [p.name for p in a_copy.parent.iterdir()] == ["copy"]
+
+
+def test_a_full_disk_is_a_sentence(a_model, tmp_path):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, hard))  # like a full disk: what is written after that fails
+    try:
+        with pytest.raises(UserError, match=r"cannot be written to .*model: .*; free some space"):
+            save_model(a_model, tmp_path / "model", "# card\n")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_a_killed_process_of_the_same_number_left_is_in_nobody_s_way(a_model, a_copy):
+    for kind in ("part", "old"):
+        left = a_copy.with_name(f".{a_copy.name}.{kind}{os.getpid()}")
+        left.mkdir()
+        (left / "weights.safetensors").write_bytes(b"half")
+    a_copy.with_name(f".{a_copy.name}.other").mkdir()
+    save_model(a_model, a_copy, "# new\n")
+    assert sorted(p.name for p in a_copy.parent.iterdir()) == [f".{a_copy.name}.other", "copy"]
+    assert (a_copy / "README.md").read_text() == "# new\n"
+
+
+def test_the_old_model_is_back_where_anything_stops_the_new_one_on_its_way(a_model, a_copy, monkeypatch):
+    replace = os.replace
+
+    def interrupted(source, target):
+        if ".part" in str(source):
+            raise KeyboardInterrupt
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        save_model(a_model, a_copy, "# new\n")
+    assert [p.name for p in a_copy.parent.iterdir()] == ["copy"]
+    assert load_model(a_copy).manifest.weights_sha256
 
 
 def test_scores_are_recorded_without_touching_the_weights(a_copy):

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import resource
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,14 @@ from CFSegmenterLib.cases import Case
 from CFSegmenterLib.errors import Cancelled, UserError
 from CFSegmenterLib.grid import ModelGrid
 from CFSegmenterLib.intensity import WindowRule
-from CFSegmenterLib.prepared import VOXELS_REMEMBERED, CaseCache, load_case
+from CFSegmenterLib.prepared import (
+    BYTES_A_PROCESS,
+    BYTES_A_VOXEL,
+    LEFT_SECONDS,
+    VOXELS_REMEMBERED,
+    CaseCache,
+    load_case,
+)
 from CFSegmenterLib.protocols import Protocol
 
 NAMES = ("background", "spleen", "liver", "left kidney")
@@ -325,3 +333,66 @@ def test_a_case_that_two_sources_list_is_prepared_once(tmp_path):
     case = a_case(tmp_path)
     one, other = CaseCache(tmp_path / "cache", NAMES).prepare([case, case], [a_protocol()] * 2)
     assert one == other and len(files(tmp_path)) == 4
+
+
+@pytest.mark.parametrize("room", [20, 5000, 8000])
+def test_a_full_disk_is_a_sentence_and_leaves_no_part_of_a_file(tmp_path, room):
+    case = a_case(tmp_path)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, hard))  # like a full disk: what is written after that fails
+    try:
+        with pytest.raises(UserError, match=r"prepared case cannot be written to .*cache \(.*\): free some space"):
+            prepared(tmp_path, case)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not [p.name for p in (tmp_path / "cache").iterdir() if "part" in p.name]
+    assert prepared(tmp_path, case).rows
+
+
+def test_too_little_memory_for_a_case_is_a_sentence(tmp_path, monkeypatch):
+    def fails(*_):
+        raise MemoryError
+
+    monkeypatch.setattr(ModelGrid, "to_model", fails)
+    with pytest.raises(UserError, match=r"too little memory to prepare .*: close other programs"):
+        prepared(tmp_path, a_case(tmp_path))
+
+
+def test_parts_that_a_killed_process_left_are_removed_and_those_of_one_at_work_are_not(tmp_path):
+    (tmp_path / "cache").mkdir()
+    left, fresh = (tmp_path / "cache" / f"{name}-image.part01234567.npy" for name in ("left", "fresh"))
+    for path in (left, fresh):
+        path.write_bytes(b"half")
+    long_ago = left.stat().st_mtime - 2 * LEFT_SECONDS
+    os.utime(left, (long_ago, long_ago))
+    prepared(tmp_path, a_case(tmp_path))
+    assert not left.exists() and fresh.exists()
+
+
+@pytest.mark.parametrize(("fit", "helping"), [(0.5, 0), (1.5, 0), (2.5, 2), (100, 3)])
+@pytest.mark.parametrize("spacing", [2.0, 1.0])
+def test_no_more_processes_help_than_find_memory_for_the_largest_case(tmp_path, monkeypatch, fit, helping, spacing):
+    cases = several(tmp_path, 16)
+    cases[7].image.write_bytes(b"no image at all")  # told when its turn comes
+    largest = BYTES_A_PROCESS + BYTES_A_VOXEL * 35 * 18 * 16 * (2.0 / spacing) ** 3
+    asked = []
+    monkeypatch.setattr(
+        "CFSegmenterLib.prepared.DataLoader",
+        lambda *_, num_workers, **__: asked.append(num_workers) or iter([None] * 16),
+    )
+    monkeypatch.setattr("CFSegmenterLib.prepared.PreparedCase.read", lambda stem: stem)
+    cache, protocols = CaseCache(tmp_path / "cache", NAMES), [a_protocol(spacing=(spacing,) * 3)] * 16
+    cache.prepare(cases, protocols, processes=3, memory=fit * largest)
+    assert asked == [helping]
+
+
+@pytest.mark.parametrize("which", ["image", "labels"])
+def test_a_file_that_cannot_be_used_is_named(tmp_path, which):
+    case = a_case(tmp_path)
+    path = getattr(case, which)
+    flat = sitk.GetImageFromArray(np.zeros((4, 4), np.uint8))
+    path.unlink()
+    sitk.WriteImage(flat, str(path))
+    with pytest.raises(UserError) as told:
+        load_case(case)
+    assert str(told.value).count(str(path)) == 1

@@ -1,10 +1,23 @@
 from __future__ import annotations
 
 import os
+import signal
+import types
 
+import psutil
 import pytest
+import torch
 
-from CFSegmenterLib.processes import MOST_HELPERS, is_first_process, spare_cores
+from CFSegmenterLib.errors import Cancelled
+from CFSegmenterLib.processes import (
+    MOST_HELPERS,
+    ending_together,
+    is_first_process,
+    launch,
+    spare_cores,
+    spare_memory,
+    uninterrupted,
+)
 
 
 @pytest.mark.parametrize(
@@ -22,3 +35,44 @@ def test_one_process_is_the_first(monkeypatch, rank, first):
     if rank is not None:
         monkeypatch.setenv("RANK", rank)
     assert is_first_process() == first
+
+
+def test_processes_of_one_machine_share_the_memory_that_is_free(monkeypatch):
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: types.SimpleNamespace(available=12_000))
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    assert spare_memory() == 3_000
+
+
+def test_one_process_among_the_tasks_of_a_scheduler_trains_alone(monkeypatch):
+    for name, said in {"SLURM_NTASKS": "4", "SLURM_JOB_NAME": "train", "SLURM_PROCID": "2"}.items():
+        monkeypatch.setenv(name, said)
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    fabric = launch(torch.device("cpu"), "32-true")
+    assert (fabric.world_size, fabric.global_rank) == (1, 0)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGCHLD])
+def test_a_signal_is_heard_once_what_it_would_have_broken_is_whole(number):
+    heard = []
+    before = signal.signal(number, lambda number, frame: heard.append(number))
+    try:
+        with uninterrupted():
+            signal.raise_signal(number)
+            assert not heard
+        assert heard == [number]
+        with uninterrupted(forgetting=True):
+            signal.raise_signal(number)
+        assert heard == [number]
+    finally:
+        signal.signal(number, before)
+
+
+@pytest.mark.parametrize(
+    "lost", [RuntimeError("DataLoader worker (pid 7) is killed by signal: Terminated."), EOFError(), ConnectionError()]
+)
+def test_a_lost_process_is_the_end_only_where_the_end_was_asked_for(lost):
+    with pytest.raises(Cancelled), ending_together(lambda done, total, message: False):
+        raise lost
+    with pytest.raises(type(lost)) as kept, ending_together(lambda done, total, message: True):
+        raise lost
+    assert kept.value is lost

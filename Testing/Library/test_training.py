@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import gc
 import json
 import math
+import multiprocessing
 import os
 import resource
 import signal
@@ -139,8 +141,8 @@ def test_a_training_that_was_killed_goes_on_exactly_where_it_was(source, uninter
     steps = []
     trainer = a_trainer(source, tmp_path / "run")
     assert trainer.step == 3
-    trainer.train(lambda done, total, message: steps.append(done) or True)
-    assert steps == [4, 5, 6]
+    trainer.train(lambda done, total, message: steps.append((done, message.split()[0])) or True)
+    assert [done for done, doing in steps if doing == "loss"] == [4, 5, 6]
     assert_same_training(tmp_path / "run", uninterrupted)
 
 
@@ -154,6 +156,101 @@ def test_a_training_that_was_cancelled_goes_on_exactly_where_it_was(source, unin
     assert a_trainer(source, tmp_path / "run").best == record["best"] > 0  # of step 2; that of step 4 is still owed
     a_trainer(source, tmp_path / "run").train()
     assert_same_training(tmp_path / "run", uninterrupted)
+
+
+@pytest.mark.parametrize("asked", [False, True], ids=["by the system", "with the training"])
+@pytest.mark.parametrize("moment", ["between steps", "in the middle of a step", "while a checkpoint is written"])
+def test_what_was_learned_is_kept_when_the_process_that_makes_patches_is_killed(
+    source, uninterrupted, tmp_path, monkeypatch, moment, asked
+):
+    trainer = a_trainer(source, tmp_path / "run")
+    average, save, killed = trainer._average, trainer._checkpoint, []
+
+    def kill() -> None:
+        (maker,) = multiprocessing.active_children()
+        os.kill(maker.pid, signal.SIGTERM)
+        maker.join()
+        killed.append(maker)
+
+    def average_after_the_death() -> None:  # the weights have moved, their average and the count of steps have not
+        if trainer.step == 1 and moment == "in the middle of a step":
+            kill()
+        average()
+
+    def save_after_the_death() -> None:
+        if trainer.step == 2 and moment == "while a checkpoint is written" and not killed:
+            kill()
+        save()
+
+    def progress(done: int, total: int, message: str) -> bool:
+        if done == 2 and moment == "between steps" and not killed:
+            kill()
+        return not (asked and killed)
+
+    trainer._average, trainer._checkpoint = average_after_the_death, save_after_the_death
+    with pytest.raises(Cancelled if asked else RuntimeError):
+        trainer.train(progress)
+    assert killed and read_record(tmp_path / "run" / CHECKPOINT)["step"] == 2
+    a_trainer(source, tmp_path / "run").train()
+    assert_same_training(tmp_path / "run", uninterrupted)
+
+
+def test_a_step_that_broke_half_way_is_not_in_the_checkpoint(source, uninterrupted, tmp_path):
+    trainer = a_trainer(source, tmp_path / "run")
+
+    def breaks() -> None:
+        raise RuntimeError("a defect")
+
+    def break_at_step_2(done: int, total: int, message: str) -> bool:
+        if done == 2:
+            trainer._average = breaks
+        return True
+
+    with pytest.raises(RuntimeError, match="a defect"):
+        trainer.train(break_at_step_2)
+    a_trainer(source, tmp_path / "run").train()  # from the checkpoint of before, since each step had one
+    assert_same_training(tmp_path / "run", uninterrupted)
+
+
+def test_a_defect_before_anything_was_learned_leaves_no_checkpoint_in_the_way_of_other_settings(
+    source, tmp_path, monkeypatch
+):
+    trainer = a_trainer(source, tmp_path / "run")
+    monkeypatch.setattr(trainer, "loss", lambda patch: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        trainer.train()
+    assert not (tmp_path / "run" / CHECKPOINT).exists()
+
+
+def test_a_training_can_be_stopped_while_it_validates_and_owes_the_validation_then(source, uninterrupted, tmp_path):
+    trainer, said = a_trainer(source, tmp_path / "run"), []
+
+    def until_it_validates(done: int, total: int, message: str) -> bool:
+        said.append((done, total, message))
+        return not message.startswith("validating")
+
+    with pytest.raises(Cancelled):
+        trainer.train(until_it_validates)
+    assert said[-1] == (2, 6, "validating, case 1 of 1")
+    assert read_record(tmp_path / "run" / CHECKPOINT)["validated"] == 0
+    a_trainer(source, tmp_path / "run").train()
+    assert_same_training(tmp_path / "run", uninterrupted)
+
+
+def test_a_log_that_finds_no_room_ends_the_training_with_a_sentence(source, tmp_path):
+    trainer = a_trainer(source, tmp_path / "run")
+
+    def fill_the_disk(done: int, total: int, message: str) -> bool:
+        trainer._checkpoint = lambda: None
+        resource.setrlimit(resource.RLIMIT_FSIZE, ((tmp_path / "run/log.csv").stat().st_size, hard))
+        return True
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        with pytest.raises(UserError, match=r"The log .*log.csv cannot be written .*: free some space"):
+            trainer.train(fill_the_disk)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.mark.parametrize("moment", ["between steps", "in the middle of a step"])
@@ -298,6 +395,25 @@ def test_a_checkpoint_holds_network_average_and_moments(tmp_path):
         assert all(torch.equal(value, two[index][name]) for name, value in moments.items())
 
 
+def test_a_checkpoint_that_was_loaded_is_no_longer_open(tmp_path):
+    maps = Path("/proc/self/maps")
+    if not maps.exists():
+        pytest.skip("only Linux lists what a process has mapped")
+    save_checkpoint(tmp_path / "checkpoint", a_state(), {})
+    state = a_state()
+    load_checkpoint(tmp_path / "checkpoint", state)
+    gc.collect()
+    assert str(tmp_path / "checkpoint") not in maps.read_text()
+
+
+def test_a_checkpoint_is_on_the_disk_before_it_replaces_the_one_before(tmp_path, monkeypatch):
+    done, fsync, replace = [], os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda descriptor: (done.append("on disk"), fsync(descriptor))[1])
+    monkeypatch.setattr(os, "replace", lambda *paths: (done.append("replaced"), replace(*paths))[1])
+    save_checkpoint(tmp_path / "c", a_state(), {})
+    assert done[:2] == ["on disk", "replaced"]
+
+
 def test_a_checkpoint_of_another_network_is_refused(tmp_path):
     save_checkpoint(tmp_path / "c", a_state(), {})
     with pytest.raises(UserError, match="does not fit this training"):
@@ -371,17 +487,15 @@ def test_the_average_follows_at_first_and_forgets_slowly_later(source, tmp_path)
         torch.testing.assert_close(averaged, torch.full_like(averaged, 1 - decay))
 
 
-def test_the_learning_rate_rises_and_falls_as_a_cosine(uninterrupted):
+def test_the_learning_rate_falls_as_a_cosine(uninterrupted):
     logged = [float(row["learning_rate"]) for row in table(uninterrupted / "log.csv")]
-    wanted = [0.0015, 0.003]
-    for step in range(2, 6):
-        wanted.append(0.003 * (0.01 + 0.99 * (1 + math.cos(math.pi * (step - 2) / 4)) / 2))
-    assert logged == pytest.approx(wanted, rel=1e-4)
+    wanted = [0.003 * (0.01 + 0.99 * (1 + math.cos(math.pi * step / 6)) / 2) for step in range(6)]
+    assert logged == pytest.approx(wanted, rel=1e-4)  # too short for a rise before
 
 
 def test_every_step_is_taken_with_its_own_rate(source, tmp_path):
-    trainer = a_trainer(source, tmp_path / "run")
-    for step, rate in ((0, 0.0015), (1, 0.003), (2, 0.003), (6, 0.00003)):
+    trainer = a_trainer(source, tmp_path / "run", iterations=20)
+    for step, rate in ((0, 0.0015), (1, 0.003), (2, 0.003), (20, 0.00003)):
         trainer.step = step
         trainer.take_step([trainer.patches[0]])
         assert trainer.state.optimizer.param_groups[0]["lr"] == pytest.approx(rate)
@@ -645,6 +759,16 @@ def test_two_processes_get_the_gradient_of_one_with_the_whole_batch(source, tmp_
     assert [rank["rank"] for rank in ranks] == [0, 1]
     assert "3 patches a step cannot be shared among 2 processes" in ranks[0]["refused"]
     assert [row["step"] for row in table(tmp_path / "two/log.csv")] == ["1"]
+
+
+def test_a_folder_with_a_model_but_no_checkpoint_is_left_alone(source, tmp_path):
+    trainer = a_trainer(source, tmp_path / "run", iterations=1)
+    trainer.train()
+    weights = (tmp_path / "run" / "last" / "weights.safetensors").read_bytes()
+    (tmp_path / "run" / "checkpoint.safetensors").unlink()  # to save room
+    with pytest.raises(UserError, match="holds a model already"):
+        a_trainer(source, tmp_path / "run", iterations=2)
+    assert (tmp_path / "run" / "last" / "weights.safetensors").read_bytes() == weights
 
 
 def main(task: str, case_list: Path, folder: Path) -> None:
