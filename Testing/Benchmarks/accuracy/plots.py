@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from textwrap import fill
 
 import matplotlib
 import numpy as np
@@ -13,6 +14,9 @@ import matplotlib.pyplot as plt
 
 STYLE = {"svg.hashsalt": "accuracy", "font.size": 8, "axes.spines.top": False, "axes.spines.right": False}
 
+TICK_WIDTH = 14
+"""Letters of a step's name in a line."""
+
 
 def lines(path: Path, values: Mapping[str, Sequence[float]], ticks: Sequence[str], label: str) -> None:
     """A line a method, over steps."""
@@ -20,7 +24,7 @@ def lines(path: Path, values: Mapping[str, Sequence[float]], ticks: Sequence[str
         figure, axes = plt.subplots(figsize=(6, 3))
         for name, along in values.items():
             axes.plot(range(len(along)), along, marker="o", markersize=3, linewidth=1, label=name)
-        axes.set_xticks(range(len(ticks)), [f"after\n{tick}" for tick in ticks])
+        axes.set_xticks(range(len(ticks)), [fill(f"after {tick}", TICK_WIDTH) for tick in ticks])
         axes.set_ylim(0, 1)
         axes.set_ylabel(label)
         axes.legend(frameon=False)
