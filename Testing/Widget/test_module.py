@@ -130,11 +130,18 @@ def testEveryChoiceSurvivesSavingAndLoadingOfTheScene(module, scene, scan, tmp_p
     assert {name: getattr(node, name).GetName() for name in chosen} == names
 
 
-def testApplicationsEndEndsTheWorkerAndNobodyListensAnyMore(module, scene, process):
+@pytest.fixture
+def workers():
+    """What has been started since: other tests have left children, as Python's own tracker of resources."""
+    before = set(psutil.Process().children(recursive=True))
+    return lambda: [each for each in psutil.Process().children(recursive=True) if each not in before]
+
+
+def testApplicationsEndEndsTheWorkerAndNobodyListensAnyMore(workers, module, scene, process):
     widget = module.widget()
     module.enter()
     process(lambda: widget.logic.session.models, PATIENCE)
-    workers = psutil.Process().children(recursive=True)
+    workers = workers()
     assert workers
     module.unload()
     psutil.wait_procs(workers, timeout=PATIENCE)
@@ -144,13 +151,13 @@ def testApplicationsEndEndsTheWorkerAndNobodyListensAnyMore(module, scene, proce
     assert not observersOf(widget.logic.getParameterNode().parameterNode)
 
 
-def testClosingTheSceneEndsTheWorkerAndThePanelGoesOn(module, scene, process):
+def testClosingTheSceneEndsTheWorkerAndThePanelGoesOn(workers, module, scene, process):
     widget = module.widget()
     module.enter()
     link = widget.logic.session.link
     process(lambda: widget.logic.session.models, PATIENCE)
     assert link.isRunning
-    workers = psutil.Process().children(recursive=True)
+    workers = workers()
     scene.Clear(0)
     assert not link.isRunning
     psutil.wait_procs(workers, timeout=PATIENCE)
