@@ -98,3 +98,15 @@ def process(application):
             time.sleep(0.002)
 
     return process
+
+
+@pytest.fixture
+def layout(scene):
+    """The layout node of the application's views, which outlives a closed scene and which a plot needs."""
+    import slicer
+
+    node = scene.AddNewNodeByClass("vtkMRMLLayoutNode")
+    node.SetSingletonTag("vtkMRMLLayoutNode")
+    node.SetViewArrangement(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
+    yield node
+    scene.RemoveNode(node)

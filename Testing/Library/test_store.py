@@ -553,7 +553,7 @@ def test_an_accepted_version_segments_like_any_other_model(a_store, a_model_of_t
     np.testing.assert_array_equal(model.bank.matrix[:3], load_model(a_store.version("1").folder).bank.matrix)
 
 
-@pytest.mark.parametrize("name", ["", ".", "..", "../versions", "/tmp/elsewhere", "a/b", "a\\b", ".hidden"])
+@pytest.mark.parametrize("name", ["", ".", "..", "../versions", "/elsewhere", "a/b", "a\\b", ".hidden"])
 def test_the_folder_of_an_update_lies_in_the_store(tmp_path, name):
     with pytest.raises(UserError, match="cannot be the name of an update"):
         ModelStore(tmp_path).update_folder(name)

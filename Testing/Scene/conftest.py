@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from Testing.Host import startScene
-from Testing.Host.fixtures import collectAfter, scene
+from Testing.Host.fixtures import collectAfter, layout, scene
 
-__all__ = ["scene"]
+__all__ = ["layout", "scene"]
 
 pytest_pycollect_makemodule = collectAfter(startScene)

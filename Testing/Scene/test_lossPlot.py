@@ -2,21 +2,10 @@
 
 from __future__ import annotations
 
-import pytest
 import slicer
 from CFSegmenterUI.lossPlot import LossPlot
 
 NODES = ("vtkMRMLTableNode", "vtkMRMLPlotSeriesNode", "vtkMRMLPlotChartNode")
-
-
-@pytest.fixture
-def layout(scene):
-    """The application's own, which outlives a closed scene."""
-    node = scene.AddNewNodeByClass("vtkMRMLLayoutNode")
-    node.SetSingletonTag("vtkMRMLLayoutNode")
-    node.SetViewArrangement(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
-    yield node
-    scene.RemoveNode(node)
 
 
 def chartIn(scene):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from Testing.Host import startApplication
-from Testing.Host.fixtures import application, collectAfter, noSlotRaised, process, scene
+from Testing.Host.fixtures import application, collectAfter, layout, noSlotRaised, process, scene
 
-__all__ = ["application", "noSlotRaised", "process", "scene"]
+__all__ = ["application", "layout", "noSlotRaised", "process", "scene"]
 
 pytest_pycollect_makemodule = collectAfter(startApplication)

@@ -41,16 +41,6 @@ def module(application, scene, a_model_folder):
     module.widget().cleanup()
 
 
-@pytest.fixture
-def layout(scene):
-    """That of the application's views, which a plot needs."""
-    node = scene.AddNewNodeByClass("vtkMRMLLayoutNode")
-    node.SetSingletonTag("vtkMRMLLayoutNode")
-    node.SetViewArrangement(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
-    yield node
-    scene.RemoveNode(node)
-
-
 def dice(first, second):
     return 2 * np.count_nonzero(first & second) / (np.count_nonzero(first) + np.count_nonzero(second))
 
