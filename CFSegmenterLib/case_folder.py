@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from .case_index import INDEX, CaseEntry, CaseIndex, Split, known_modality, read_case_index, today
+from .case_index import INDEX, CaseEntry, CaseIndex, Split, known_modality, read_case_index, today, voxels_hash
 from .case_labels import CaseLabels
 from .errors import UserError, plain_reason
 from .files.durable import flush_file, flush_names
@@ -129,7 +129,8 @@ class CaseFolder:
                 what the folder's cases say of a name already, nothing changes.
             source: of cases that belong together, of one modality; None makes it "ct cases" after the modality.
             split: None keeps every fourth case of a source for validation, and a subject in its split.
-            subject: whoever it is, to know the subject again; what is kept is a hash that nobody can read.
+            subject: whoever it is, to know the subject again; what is kept is a hash that nobody can read. A scan that
+                is added again is of the subject that it was of, whatever is said.
 
         Raises:
             UserError: volume and labels do not fit together, a name is missing or unknown, or the folder cannot be
@@ -145,7 +146,8 @@ class CaseFolder:
         with self._writing() as index:
             number = index.next_number()
             key = index.key(subject) if subject is not None and subject.strip() else None
-            known = index.subject(key)
+            voxels = voxels_hash(volume.array)
+            known = index.subject(key, voxels)
             own, passed_over = agreed((*index.own_structures(), *said))
             here = {each.name for each in said} & set(drawn.values.values())
             entry = CaseEntry(
@@ -156,6 +158,7 @@ class CaseFolder:
                 modality=modality,
                 subject=known or f"subject {number}",
                 key=key,
+                voxels=voxels,
                 labels={str(value): name for value, name in drawn.values.items()},
                 annotated=drawn.annotated,
                 own_structures=tuple(each for each in own if each.name in here) or None,

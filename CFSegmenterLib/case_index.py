@@ -7,9 +7,11 @@ import hashlib
 import json
 import secrets
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from .cases import Modality, OwnStructures
@@ -35,6 +37,7 @@ class CaseEntry(BaseModel):
     Attributes:
         subject: "subject N", after the number of its first case.
         key: a salted hash of what the caller called the subject, to know it again; None where it was not said.
+        voxels: a hash of the image, to know a scan again that is added once more; older folders have none.
         split: of a case that was withdrawn; else the list that the case stands in says it.
         own_structures: code, color and region of those that the vocabulary does not know.
         added: date.
@@ -48,6 +51,7 @@ class CaseEntry(BaseModel):
     modality: Modality
     subject: str
     key: str | None = None
+    voxels: str | None = None
     labels: dict[str, str] = Field(min_length=1)
     annotated: tuple[str, ...] = Field(min_length=1)
     own_structures: OwnStructures | None = None
@@ -96,10 +100,12 @@ class CaseIndex(BaseModel):
         said = " ".join(subject.casefold().split()).encode("utf-8")
         return hashlib.pbkdf2_hmac("sha256", said, bytes.fromhex(self.salt), _ROUNDS, 16).hex()
 
-    def subject(self, key: str | None) -> str | None:
-        """The subject of that key, where it has a case, withdrawn or not."""
+    def subject(self, key: str | None, voxels: str) -> str | None:
+        """The subject of that scan, or else of that key, where it has a case, withdrawn or not."""
         every = (*self.training, *self.validation, *self.withdrawn)
-        return next((each.subject for each in every if key is not None and each.key == key), None)
+        of_scan = (each.subject for each in every if each.voxels == voxels)
+        of_key = (each.subject for each in every if key is not None and each.key == key)
+        return next(chain(of_scan, of_key), None)
 
     def split_for(self, source: str, subject: str | None, said: Split | None) -> Split:
         """The split of one more case.
@@ -113,8 +119,8 @@ class CaseIndex(BaseModel):
         bound = self._split_of(subject)
         if said is not None and bound is not None and said != bound:
             raise UserError(
-                f"This subject's other cases are for {bound}, and a subject in both would flatter the scores; add the "
-                f"case without saying a split, or for {bound}."
+                f"This scan, or another of its subject, is for {bound} already, and a subject in both would flatter "
+                f"the scores; add the case without saying a split, or for {bound}."
             )
         of_source = [split for each, split in self.placed() if each.source == source]
         due = (len(of_source) + 1) // EVERY > of_source.count("validation")
@@ -175,6 +181,11 @@ def known_modality(said: str | None) -> str:
     if not (said or "").strip():
         raise UserError("Nobody said what made the image; give its modality, as ct, mr or mr-t1.")
     return TypeAdapter(Modality).validate_python(said)
+
+
+def voxels_hash(image: np.ndarray) -> str:
+    """What an image (I, J, K) is known by when it is added again, drawn on further; its grid does not matter."""
+    return hashlib.sha256(np.ascontiguousarray(image)).hexdigest()[:32]
 
 
 def today() -> str:

@@ -48,8 +48,10 @@ def test_an_annotated_image_is_copied_into_the_folder(cfsegmenter, adding, a_sma
     assert hidden_files(tmp_path / "cases") == []
 
 
-def test_cases_are_listed_and_taken_back(cfsegmenter, refused, adding, tmp_path):
-    for more in (["--split", "validation"], ["--subject", "Doe"], ["--subject", "doe", "--source", "mine"]):
+def test_cases_are_listed_and_taken_back(cfsegmenter, refused, adding, a_small_phantom, tmp_path):
+    said = (["--split", "validation"], ["--subject", "Doe"], ["--subject", "doe", "--source", "mine"])
+    for number, more in enumerate(said):
+        adding[3] = save_nifti(tmp_path / f"{number}.nii.gz", a_small_phantom.image + number, a_small_phantom.affine)
         assert cfsegmenter(*adding, "-c", "all", *more).exit_code == 0
     listed = table_of(cfsegmenter("cases", "list", tmp_path / "cases").stdout)
     assert [(row["case"], row["split"], row["source"], row["subject"]) for row in listed] == [
@@ -105,7 +107,8 @@ def test_labels_on_another_grid_are_refused(refused, adding, a_small_phantom, tm
 
 def test_a_subject_does_not_change_its_split(cfsegmenter, refused, adding):
     cfsegmenter(*adding, "-c", "all", "--subject", "Doe")
-    assert "other cases are for training" in refused(*adding, "-c", "all", "--subject", "Doe", "--split", "validation")
+    said = refused(*adding, "-c", "all", "--subject", "Doe", "--split", "validation")
+    assert "another of its subject, is for training" in said
 
 
 def test_folders_that_hold_no_cases_are_explained(refused, a_small_source, tmp_path):

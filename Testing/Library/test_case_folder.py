@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import gzip
+import itertools
 import json
 import os
 import shutil
@@ -73,8 +74,11 @@ def a_folder(tmp_path):
     return CaseFolder.open(tmp_path / "cases")
 
 
+another = itertools.count(1)
+
+
 def add(folder, **said):
-    volume = said.pop("volume", None) or a_volume()
+    volume = said.pop("volume", None) or a_volume(seed=next(another))
     given = {"labels": some_labels(), "values": VALUES, "annotated": ["liver"], **said}
     return folder.add(volume, **given)
 
@@ -215,11 +219,23 @@ def test_a_subject_stays_in_its_split_in_every_source(a_folder):
     assert add(a_folder, subject=" jane  DOE").split == "training"  # though it is the fourth
     assert add(a_folder).split == "validation"  # which the fifth is then
     assert add(a_folder, subject="Jane Doe", source="other", split="training").split == "training"
-    with pytest.raises(UserError, match="other cases are for training"):
+    with pytest.raises(UserError, match="another of its subject, is for training"):
         add(a_folder, subject="Jane Doe", split="validation")
     by_number = {case.number: case.subject for case in a_folder.cases}
     assert by_number == {1: "subject 1", 2: "subject 2", 3: "subject 3", 4: "subject 1", 5: "subject 5", 6: "subject 1"}
     assert len(read_case_lists([a_folder.list_file])) == 2  # which refuses subjects in two splits
+
+
+def test_a_scan_added_again_with_more_drawn_on_it_stays_in_its_split(a_folder):
+    scan = a_volume()
+    assert add(a_folder, volume=scan, split="validation").split == "validation"
+    again = add(a_folder, volume=scan, labels=some_labels(seed=1), annotated=["liver", "spleen"], subject="Jane Doe")
+    assert again.split == "validation"  # nobody but the scan said whose it is
+    with pytest.raises(UserError, match="This scan, or another of its subject, is for validation"):
+        add(a_folder, volume=scan, split="training")
+    a_folder.withdraw(1)
+    assert add(a_folder, volume=scan, source="elsewhere").split == "validation"
+    assert {case.subject for case in a_folder.cases} == {"subject 1"}
 
 
 def test_a_case_that_is_withdrawn_and_added_corrected_stays_in_its_split(a_folder):

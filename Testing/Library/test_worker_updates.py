@@ -153,7 +153,7 @@ def test_a_case_goes_into_the_folder_as_it_was_sent_and_is_taken_back(a_worker, 
     assert case["number"] == 2
     with pytest.raises(UserError, match="it was withdrawn"):
         a_worker.ask("case_withdraw", {"folder": message["folder"], "number": 1})
-    with pytest.raises(UserError, match="other cases are for training"):
+    with pytest.raises(UserError, match="another of its subject, is for training"):
         a_worker.ask("case_add", {**message, "split": "validation"}, arrays)
     with pytest.raises(UserError, match="'pancreas' is said to be drawn completely"):
         a_worker.ask("case_add", {**message, "annotated": ["pancreas"]}, arrays)
