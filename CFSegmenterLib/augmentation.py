@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import torch
@@ -123,7 +123,7 @@ def mirror_table(names: Sequence[str], vocabulary: Vocabulary) -> np.ndarray:
     return table
 
 
-def may_be_mirrored(annotated: Sequence[str], vocabulary: Vocabulary) -> bool:
+def may_be_mirrored(annotated: Collection[str], vocabulary: Vocabulary) -> bool:
     """Whether the annotation of a case is still true of its mirror image.
 
     It is not where a structure lies on one side by nature (the liver), nor where one twin is annotated without the

@@ -124,7 +124,8 @@ class CaseFolder:
             volume: its modality says what made it.
             labels: (I, J, K) whole numbers on the volume's grid, 0 where nothing is drawn.
             values: label value -> structure, by any of its names, for every value but 0.
-            annotated: those that are drawn completely: where they are not drawn, they are not.
+            annotated: those that are drawn completely: where they are not drawn, they are not. Of the others, what is
+                drawn counts.
             own_structures: entries (see the file of that name) for structures that the vocabulary does not know; of
                 what the folder's cases say of a name already, nothing changes.
             source: of cases that belong together, of one modality; None makes it "ct cases" after the modality.
@@ -161,6 +162,7 @@ class CaseFolder:
                 voxels=voxels,
                 labels={str(value): name for value, name in drawn.values.items()},
                 annotated=drawn.annotated,
+                partly=drawn.partly or None,
                 own_structures=tuple(each for each in own if each.name in here) or None,
                 added=today(),
             )

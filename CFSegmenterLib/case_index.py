@@ -37,6 +37,7 @@ class CaseEntry(BaseModel):
     Attributes:
         subject: "subject N", after the number of its first case.
         key: a salted hash of what the caller called the subject, to know it again; None where it was not said.
+        partly: the structures of `labels` that are not `annotated`; older folders do not say, and they do not count.
         voxels: a hash of the image, to know a scan again that is added once more; older folders have none.
         split: of a case that was withdrawn; else the list that the case stands in says it.
         own_structures: code, color and region of those that the vocabulary does not know.
@@ -54,6 +55,7 @@ class CaseEntry(BaseModel):
     voxels: str | None = None
     labels: dict[str, str] = Field(min_length=1)
     annotated: tuple[str, ...] = Field(min_length=1)
+    partly: tuple[str, ...] | None = None
     own_structures: OwnStructures | None = None
     added: str
     split: Split | None = None

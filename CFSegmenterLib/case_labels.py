@@ -55,6 +55,11 @@ class CaseLabels:
         complete = _complete(annotated, named, vocabulary)
         return cls(_checked_array(labels, shape, named), named, complete)
 
+    @property
+    def partly(self) -> tuple[str, ...]:
+        """The structures that are not drawn completely."""
+        return tuple(dict.fromkeys(name for name in self.values.values() if name not in self.annotated))
+
 
 def _named(values: Mapping[int, str], vocabulary: Vocabulary) -> dict[int, str]:
     named: dict[int, str] = {}
@@ -79,7 +84,7 @@ def _complete(annotated: Iterable[str], named: Mapping[int, str], vocabulary: Vo
         )
     if not complete:
         raise UserError(
-            "No structure is said to be drawn completely, and nothing can be learned from a part of one: finish at "
+            "No structure is said to be drawn completely, and parts alone do not say where a structure ends: finish at "
             "least one, and say so."
         )
     return complete

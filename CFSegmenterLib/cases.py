@@ -2,9 +2,10 @@
 
 A case list is a Medical-Decathlon-style JSON file: `name`, `modality`, `labels`, and lists of {`image`, `label`} under
 `training`, `validation` and `test`; an image whose `label` is null has no annotations. What is added to that format:
-`annotated`, the structures that were drawn completely, for the whole file or for a case; `own_structures`, code, color
-and region of those that the vocabulary does not know (see there), for the whole file or for a case; `subject`; and
-`source`, `modality` and `labels` of a case, so that one file can list several sources.
+`annotated`, the structures that were drawn completely, for the whole file or for a case; `partly`, those of which what
+is drawn counts although more of them may be there, likewise; `own_structures`, code, color and region of those that the
+vocabulary does not know (see there), likewise; `subject`; and `source`, `modality` and `labels` of a case, so that one
+file can list several sources.
 """
 
 from __future__ import annotations
@@ -50,6 +51,7 @@ class Case:
         values: label value -> structure, by preferred name.
         annotated: the structures that were drawn completely here; label 0 says nothing about any other.
         own_structures: what is said of those of `values` that the vocabulary does not know.
+        partly: the structures of which a part was drawn; voxels of any other of `values` are not looked at.
     """
 
     image: Path
@@ -61,6 +63,7 @@ class Case:
     values: dict[int, str]
     annotated: tuple[str, ...]
     own_structures: tuple[Structure, ...] = ()
+    partly: tuple[str, ...] = ()
 
 
 def _one_modality(value: object) -> object:
@@ -110,6 +113,7 @@ class _CaseEntry(BaseModel):
     modality: Modality | None = None
     labels: Labels | None = None
     annotated: list[str] | None = None
+    partly: list[str] | None = None
     own_structures: OwnStructures = ()
 
 
@@ -119,6 +123,7 @@ class _CaseFile(BaseModel):
     modality: Modality | None = None
     labels: Labels | None = None
     annotated: list[str] | None = None
+    partly: list[str] | None = None
     own_structures: OwnStructures = ()
     licence: str = Field(default="not stated")
     salt: str | None = None
@@ -234,23 +239,26 @@ def _case(path: Path, parsed: _CaseFile, entry: _CaseEntry, split: Split, vocabu
     structures = tuple(dict.fromkeys(values.values()))
     declared = entry.annotated if entry.annotated is not None else parsed.annotated
     annotated = structures if declared is None else _names(declared, vocabulary)
-    unknown = [name for name in annotated if name not in structures]
-    if unknown:
-        raise UserError(
-            f"{path}: '{unknown[0]}' is declared as annotated but no label value stands for it; "
-            f"the labels are {', '.join(structures)}."
-        )
+    begun = _names(entry.partly if entry.partly is not None else parsed.partly or (), vocabulary)
+    for said, names in (("annotated", annotated), ("drawn partly", begun)):
+        unknown = next((name for name in names if name not in structures), None)
+        if unknown is not None:
+            raise UserError(
+                f"{path}: '{unknown}' is declared as {said} but no label value stands for it; "
+                f"the labels are {', '.join(structures)}."
+            )
+    partly = tuple(name for name in begun if name not in annotated)
     of_file = [each for each in parsed.own_structures if each.name in structures]
     own = _own(path, (*entry.own_structures, *of_file), structures, vocabulary)
     image = path.parent / entry.image
     label_map = None if entry.label is None else path.parent / entry.label
     if label_map is None:
-        annotated = ()
+        annotated = partly = ()
     for file in (image, label_map):
         if file is not None and not file.exists():
             raise UserError(f"{path} lists {file}, which does not exist; correct the list or its folder.")
     subject = entry.subject or entry.image
-    return Case(image, label_map, source, modality, subject, split, values, annotated, own)
+    return Case(image, label_map, source, modality, subject, split, values, annotated, own, partly)
 
 
 def _own(

@@ -96,11 +96,12 @@ def first_stage_loss(similarities: Tensor, labels: Tensor, annotation: Annotatio
 
     Args:
         similarities: (N, K + 1) float32 cosines of N voxels.
-        labels: (N,) int64 index of the annotated structure, 0 where the source drew nothing.
+        labels: (N,) int64 index of the structure that was drawn, completely or in part; 0 where none was.
         annotation: what the labels mean.
     """
     logits = similarities / settings.temperature
-    if bool(annotation.excluded[annotation.annotated].any()):
+    drawn = torch.bincount(labels, minlength=len(annotation.annotated)) > 0
+    if bool(annotation.excluded[drawn].any()):
         logits = logits.masked_fill(annotation.excluded[labels], -torch.inf)
     log_q = torch.log_softmax(logits, dim=1)
     hidden = hidden_log_probability(log_q, annotation.ambiguous, settings.hidden)
@@ -146,8 +147,9 @@ def balancing_weights(labels: Tensor, balance: float) -> Tensor:
 def dice_term(q: Tensor, hidden: Tensor, labels: Tensor, annotation: Annotation) -> Tensor:
     """1 - soft Dice, mean over the merged channels that occur in the patch.
 
-    The merged channels are each annotated structure, and U as one against the voxels labelled 0. A structure
-    without a voxel in the patch is left to the focal term: its Dice is 0 whatever the network does.
+    The merged channels are each annotated structure, and U as one against the voxels labelled 0, or as a structure of
+    U that was drawn in part. A structure without a voxel in the patch is left to the focal term: its Dice is 0 whatever
+    the network does.
 
     Args:
         q: (N, K + 1) probabilities.
@@ -157,7 +159,7 @@ def dice_term(q: Tensor, hidden: Tensor, labels: Tensor, annotation: Annotation)
     present = torch.unique(labels)
     present = present[annotation.annotated[present]]
     predicted = torch.cat([hidden[:, None], q[:, present]], dim=1)
-    wanted = torch.cat([(labels == 0)[:, None], labels[:, None] == present], dim=1).to(q.dtype)
+    wanted = torch.cat([annotation.ambiguous[labels][:, None], labels[:, None] == present], dim=1).to(q.dtype)
     overlap = (predicted * wanted).sum(dim=0)
     size = predicted.sum(dim=0) + wanted.sum(dim=0)
     return (1 - (2 * overlap + 1e-5) / (size + 1e-5)).mean()

@@ -69,7 +69,10 @@ class PatchSequence(Dataset):
         beside = settings.unannotated if self.sampler.has_unannotated else 0.0
         self.per_step = settings.patches_per_step + round(beside * settings.patches_per_step)
         allowed = {name for name, source in settings.sources.items() if source.mirror}
-        self.mirrors = [c.source in allowed and may_be_mirrored(c.annotated, vocabulary) for c in cases]
+        self.mirrors = [
+            case.source in allowed and may_be_mirrored({*case.annotated, *found.rows}, vocabulary)
+            for case, found in zip(cases, prepared, strict=True)
+        ]
         self.sources = [settings.sources.get(case.source, SourceSettings()) for case in cases]
         self.mirror_table = torch.from_numpy(mirror_table(names, vocabulary))
         self.augmentations = {p.name: build_augmentation(p.patch, p.spacing, settings.augmentation) for p in protocols}

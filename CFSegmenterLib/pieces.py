@@ -6,7 +6,7 @@ piece, the smaller pieces of a mask are such mistakes. The similarity map still 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 import numpy as np
 
@@ -37,16 +37,18 @@ def largest_piece(mask: np.ndarray) -> np.ndarray:
     return pieces == sizes.argmax()
 
 
-def drawn_in_one_piece(label_maps: Iterable[np.ndarray], names: Sequence[str]) -> dict[str, bool]:
+def drawn_in_one_piece(drawn: Iterable[tuple[np.ndarray, Collection[str]]], names: Sequence[str]) -> dict[str, bool]:
     """Structure -> whether it is one piece wherever it is drawn; what is drawn nowhere is not among them.
 
     Args:
-        label_maps: (X, Y, Z) of indices into `names`.
+        drawn: label maps (X, Y, Z) of indices into `names`, each with the structures that it shows completely.
         names: of the prototypes, background first.
     """
     whole: dict[int, bool] = {}
-    for labels in label_maps:
+    for labels, complete in drawn:
         for value, box in bounding_boxes(labels).items():
+            if names[value] not in complete:
+                continue
             mask = np.asarray(labels[box]) == value
             share = np.count_nonzero(largest_piece(mask)) / np.count_nonzero(mask)
             whole[value] = whole.get(value, True) and share >= SHARE

@@ -27,9 +27,10 @@ from .grid import ModelGrid
 from .memory import memory_for
 from .progress import Progress, advance, silent
 from .protocols import Protocol
+from .structures import Vocabulary
 from .volume import Volume
 
-FORMAT = 2
+FORMAT = 3
 """Of the files; those of another are not looked at."""
 
 VOXELS_REMEMBERED = 2000
@@ -122,10 +123,11 @@ class PreparedCase:
 class CaseCache:
     """A CaseCache prepares each case once."""
 
-    def __init__(self, folder: Path, names: Sequence[str]):
+    def __init__(self, folder: Path, names: Sequence[str], vocabulary: Vocabulary | None = None):
         """`names`: of the prototypes, background first; label values become indices into it."""
         self.folder = Path(folder)
         self.names = tuple(names)
+        self.vocabulary = vocabulary or Vocabulary.load()
 
     def prepare(
         self,
@@ -169,9 +171,8 @@ class CaseCache:
             grid = ModelGrid.fit(volume.shape, volume.affine, protocol.spacing)
             image = grid.to_model(protocol.intensity.apply(volume.array)).astype(np.float16)
             indexed = np.zeros(labels.shape, dtype=np.uint16)
-            for value, name in case.values.items():
-                if name in case.annotated:
-                    indexed[labels == value] = self.names.index(name)
+            for value, index in self._indices(case).items():
+                indexed[labels == value] = index
             on_grid = grid.labels_to_model(indexed)
             PreparedCase.write(stem, image, on_grid, self._centers(on_grid))
 
@@ -205,8 +206,25 @@ class CaseCache:
             for path in (case.image, case.labels)
         ]
         rule = [protocol.spacing, protocol.intensity.model_dump()]
-        said = json.dumps([FORMAT, stamp, rule, sorted(case.values.items()), sorted(case.annotated), self.names])
+        meaning = [sorted(self._indices(case).items()), self.names]
+        said = json.dumps([FORMAT, stamp, rule, meaning])
         return self.folder / hashlib.sha256(said.encode()).hexdigest()[:24]
+
+    def _indices(self, case: Case) -> dict[int, int]:
+        """Label value -> index of the prototype.
+
+        A structure that does not count is a piece of the one around it, where that is drawn completely: a liver has no
+        hole where somebody began to draw a tumor.
+        """
+        indices = {}
+        for value, name in case.values.items():
+            around = [whole for whole in case.annotated if self.vocabulary.contains(whole, name)]
+            innermost = sorted(around, key=lambda each: sum(self.vocabulary.contains(each, other) for other in around))
+            counts = [name] if name in (*case.annotated, *case.partly) else []
+            known = next((each for each in (*counts, *innermost) if each in self.names), None)
+            if known is not None:
+                indices[value] = self.names.index(known)
+        return indices
 
     def _centers(self, labels: np.ndarray) -> dict[str, np.ndarray]:
         random = np.random.default_rng(0)

@@ -211,7 +211,8 @@ class Trainer:
         for index, case in enumerate(self.cases):
             by_source.setdefault(case.source, []).append(index)
         looked_at = (i for each in by_source.values() for i in each[:: max(1, len(each) // CASES_LOOKED_AT)])
-        return drawn_in_one_piece((self.patches.prepared[i].labels for i in looked_at), self.plan.bank.names)
+        drawn = ((self.patches.prepared[i].labels, self.cases[i].annotated) for i in looked_at)
+        return drawn_in_one_piece(drawn, self.plan.bank.names)
 
     @property
     def _patches_here(self) -> int:
@@ -227,7 +228,7 @@ class Trainer:
     def _patches(self, progress: Progress) -> PatchSequence:
         plan = self.plan
         protocols = [plan.protocol_of(case) for case in self.cases]
-        cache = CaseCache(self.folder / "cache", plan.bank.names)
+        cache = CaseCache(self.folder / "cache", plan.bank.names, self.vocabulary)
         # Each process prepares its share; then it finds the others' ready, unless they were written on another machine.
         mine = slice(self.fabric.global_rank, None, self.fabric.world_size)
         progress = progress if self.fabric.is_global_zero else silent

@@ -142,7 +142,11 @@ def update_name(plan: TrainingPlan) -> str:
     said = [
         plan.initial.manifest.weights_sha256,
         plan.settings.model_dump(mode="json", exclude={"budget_seconds"}),
-        [[str(case.image), str(case.labels), case.split, case.annotated] for each in plan.lists for case in each.cases],
+        [
+            [str(case.image), str(case.labels), case.split, case.annotated, *case.partly]
+            for each in plan.lists
+            for case in each.cases
+        ],
         [str(case.image) for case in plan.unannotated],
     ]
     return hashlib.sha256(json.dumps(said).encode()).hexdigest()[:10]

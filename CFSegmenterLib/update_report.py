@@ -123,6 +123,12 @@ def write_report(
             f"nothing here shows whether what the model knew in {', '.join(unseen)} was kept: no such image was there; "
             "give unannotated ones, or check by hand"
         )
+    begun = [name for case in training for name in case.partly if name not in plan.bank]
+    if begun:
+        warnings.append(
+            f"{', '.join(dict.fromkeys(begun))} is drawn in part only, wherever it is drawn, and was not taught; draw "
+            "it completely in one case at least, and say so"
+        )
     if left_out:
         warnings.append(
             f"{left_out} unannotated image(s) cannot be read, or are of a kind that the model does not read, and were "

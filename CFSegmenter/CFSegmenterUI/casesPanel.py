@@ -261,7 +261,9 @@ class CasesPanel(VTKObservationMixin):
         if not mapped:
             return _("No segment is checked; check those that the model is to learn.")
         if not any(segment.isComplete for segment in mapped):
-            return _("No structure is said to be complete, and a part teaches nothing; finish at least one.")
+            return _(
+                "No structure is said to be complete, and parts alone do not say where one ends; finish at least one."
+            )
         return ""
 
     def _earlierCase(self) -> KnownCase | None:

@@ -167,7 +167,12 @@ class StructureMapping:
         item.setCheckState(qt.Qt.Checked if isChecked else qt.Qt.Unchecked)
         complete = self._table.item(row, COMPLETE)
         complete.setCheckState(qt.Qt.Checked if self._choices[segmentID].isComplete else qt.Qt.Unchecked)
-        complete.setToolTip(_("All of the structure that the scan shows was painted."))
+        complete.setToolTip(
+            _(
+                "All of the structure that the scan shows was painted. Uncheck it for a part: what was painted counts, "
+                "and what was not is left open."
+            )
+        )
         if edit.text != structure and not edit.modified:  # else the user is typing
             edit.text = structure
         edit.enabled = isChecked

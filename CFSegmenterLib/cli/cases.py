@@ -39,7 +39,12 @@ def add(
         str, typer.Option("--structures", "-s", help='What the label values stand for, as "1=liver, 2=spleen".')
     ],
     complete: Annotated[
-        str, typer.Option("--complete", "-c", help='The structures that are drawn completely, or "all".')
+        str,
+        typer.Option(
+            "--complete",
+            "-c",
+            help='The structures that are drawn completely, or "all". Of the others, what is drawn counts.',
+        ),
     ],
     modality: options.Modality = None,
     split: Annotated[

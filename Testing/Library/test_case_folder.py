@@ -145,7 +145,8 @@ def test_names_are_the_vocabularys_and_only_what_is_complete_is_declared(a_folde
     assert case.structures == ("left kidney", "my new thing")
     assert case.annotated == ("my new thing",)
     (read,) = read_case_lists([a_folder.list_file])[0].cases
-    assert (read.values, read.annotated) == ({1: "left kidney", 2: "my new thing"}, ("my new thing",))
+    assert read.values == {1: "left kidney", 2: "my new thing"}
+    assert (read.annotated, read.partly) == (("my new thing",), ("left kidney",))
 
 
 def test_cases_of_several_modalities_and_label_sets_live_in_one_folder(a_folder):
@@ -179,7 +180,7 @@ def test_cases_of_several_modalities_and_label_sets_live_in_one_folder(a_folder)
         ({"values": {"one": "liver"}}, "label value one"),
         ({"values": {1: "liver", 2: " "}}, "label value 2 has no structure"),
         ({"values": {1: "liver", 2: "Background"}}, "label value 2 has no structure"),
-        ({"annotated": []}, "drawn completely, and nothing can be learned"),
+        ({"annotated": []}, "drawn completely, and parts alone"),
         ({"annotated": ["pancreas"]}, "'pancreas' is said to be drawn completely"),
         ({"split": "test"}, "not for 'test'"),
     ],

@@ -63,6 +63,14 @@ def test_a_case_list_says_where_its_cases_are_and_what_their_labels_mean(tmp_pat
     assert case.annotated == ("liver", "spleen")
 
 
+def test_what_was_drawn_in_part_is_said_for_the_file_or_for_a_case(tmp_path):
+    entries = [an_entry("a"), an_entry("b", partly=[]), an_entry("c", annotated=["Spleen", "liver"])]
+    (found,) = read(written(tmp_path, annotated=["liver"], partly=["Spleen"], training=entries))
+    said = [(case.annotated, case.partly) for case in found.cases]
+    assert said == [(("liver",), ("spleen",)), (("liver",), ()), (("spleen", "liver"), ())]
+    assert "'pancreas' is declared as drawn partly" in sentence(written(tmp_path, partly=["pancreas"]))
+
+
 def test_a_list_of_the_medical_segmentation_decathlon_is_read_as_it_is(tmp_path):
     path = written(
         tmp_path,

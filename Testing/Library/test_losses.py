@@ -219,6 +219,33 @@ def test_a_perfect_answer_has_no_dice_loss():
     assert dice_term(q, q[:, [0, 3, 4]].sum(dim=1), labels, annotation).item() == pytest.approx(0, abs=1e-9)
 
 
+def test_what_was_drawn_in_part_is_learned_and_what_was_not_is_left_open():
+    annotation = an_annotation(ABDOMEN, ["liver"])  # of the spleen, 2, a part was drawn
+    similarities = torch.zeros(4, 5, requires_grad=True)
+    labels = torch.tensor([2, 2, 0, 1])
+    first_stage_loss(similarities, labels, annotation, LossSettings(entropy=0)).total.backward()
+    slope = similarities.grad
+    assert (slope[:2, 2] < 0).all() and (slope[:2, [0, 1, 3, 4]] > 0).all()  # towards the spleen, where it was drawn
+    assert slope[2, 2] == slope[2, 0] == slope[2, 3] < 0  # undrawn, it may be the spleen as well as background
+
+
+def test_a_part_that_was_drawn_does_not_contradict_the_merged_channel():
+    labels = torch.tensor([0, 0, 1, 2, 2])
+    q = torch.nn.functional.one_hot(labels, 5).double()
+    annotation = an_annotation(ABDOMEN, ["liver"])
+    hidden = q[:, annotation.ambiguous].sum(dim=1)
+    assert dice_term(q, hidden, labels, annotation).item() == pytest.approx(0, abs=1e-9)
+
+
+def test_a_part_that_was_drawn_does_not_compete_with_the_whole_around_it():
+    annotation = an_annotation(BRAIN, [])
+    part, whole = (torch.tensor([BRAIN.index(n)]) for n in ("anterior hippocampus", "left hippocampus"))
+    for one, other in ((part, whole), (whole, part)):
+        similarities = torch.zeros(1, len(BRAIN), requires_grad=True)
+        first_stage_loss(similarities, one, annotation, ONLY_FOCAL).total.backward()
+        assert similarities.grad[0, other] == 0 and similarities.grad[0, one] < 0
+
+
 def test_a_structure_without_a_voxel_in_the_patch_does_not_enter_the_dice_term():
     similarities, labels = some_cosines(), some_labels([0, 1])
     few = first_stage_loss(similarities, labels, an_annotation(ABDOMEN, ["liver"], ("spleen",)), LossSettings())

@@ -213,10 +213,10 @@ def sides(sequence: PatchSequence, count: int = 60) -> dict[str, int]:
 class Whole:
     """Patches that show the whole volume, from its middle."""
 
-    def __init__(self, annotated=KIDNEYS, mirror: bool = True, shape=(24, 20, 16), source: str = "abdomen"):
+    def __init__(self, annotated=KIDNEYS, mirror: bool = True, shape=(24, 20, 16), source: str = "abdomen", begun=()):
         case = kidneys(shape)
         middle = np.array([np.array(shape) // 2])
-        case = prepared_case(case.image, case.labels, dict.fromkeys(annotated, middle))
+        case = prepared_case(case.image, case.labels, dict.fromkeys([*annotated, *begun], middle))
         self.original = case
         self.sequence = a_sequence(
             [a_case(annotated)], [case], [a_protocol(patch=shape)], sources={source: {"mirror": mirror}}
@@ -262,6 +262,11 @@ def test_sources_are_mirrored_only_where_they_allow_it():
 @pytest.mark.parametrize("annotated", [("left kidney",), (*KIDNEYS, "liver")])
 def test_a_case_whose_annotation_is_not_true_of_its_mirror_image_is_never_mirrored(annotated):
     assert not was_mirrored(Whole(annotated))
+
+
+def test_nor_is_a_case_of_which_one_twin_was_drawn_in_part():
+    assert was_mirrored(Whole(["something"]))
+    assert not was_mirrored(Whole(["something"], begun=["left kidney"]))
 
 
 def test_x_runs_to_the_patients_right():

@@ -40,17 +40,24 @@ def test_voxels_that_share_a_corner_are_one_piece():
 
 
 def test_a_structure_is_drawn_in_one_piece_when_every_annotation_shows_it_so(drawn):
-    assert drawn_in_one_piece([drawn], NAMES) == {"liver": True, "lymph nodes": False}
+    assert drawn_in_one_piece([(drawn, NAMES)], NAMES) == {"liver": True, "lymph nodes": False}
     torn = drawn.copy()
     torn[3] = 0  # the same liver, in two pieces, in another scan
-    assert drawn_in_one_piece([drawn, torn], NAMES) == {"liver": False, "lymph nodes": False}
+    assert drawn_in_one_piece([(drawn, NAMES), (torn, NAMES)], NAMES) == {"liver": False, "lymph nodes": False}
+
+
+def test_what_is_drawn_in_part_does_not_tell_of_how_many_pieces_it_is(drawn):
+    slices = drawn.copy()
+    slices[1::2] = 0
+    assert drawn_in_one_piece([(drawn, NAMES), (slices, ["lymph nodes"])], NAMES)["liver"]
+    assert drawn_in_one_piece([(slices, [])], NAMES) == {}
 
 
 def test_a_loose_voxel_of_an_annotation_is_forgiven(drawn):
     drawn[11, 9, 7] = 1
-    assert drawn_in_one_piece([drawn], NAMES)["liver"]
+    assert drawn_in_one_piece([(drawn, NAMES)], NAMES)["liver"]
 
 
 def test_what_is_drawn_nowhere_is_not_called_drawn_in_one_piece(drawn):
-    assert "left kidney" not in drawn_in_one_piece([drawn], NAMES)
+    assert "left kidney" not in drawn_in_one_piece([(drawn, NAMES)], NAMES)
     assert drawn_in_one_piece([], NAMES) == {}

@@ -131,6 +131,21 @@ def test_only_what_is_annotated_is_taken_from_the_labels(tmp_path):
     assert found.rows.keys() == {"liver"}
 
 
+def test_what_is_drawn_in_part_is_taken_from_the_labels_where_it_is_said(tmp_path):
+    found = prepared(tmp_path, a_case(tmp_path, annotated=("liver",), partly=("left kidney",)))
+    assert set(np.unique(found.labels)) == {0, 2, NAMES.index("left kidney")}
+    assert found.rows.keys() == {"liver", "left kidney"}
+
+
+def test_a_complete_organ_has_no_hole_where_a_part_of_it_was_drawn_that_does_not_count(tmp_path):
+    values = {1: "liver", 2: "liver tumor", 7: "left kidney"}
+    case = a_case(tmp_path, values=values, annotated=("liver", "left kidney"))
+    whole = prepared(tmp_path, case)
+    assert (whole.labels == 2).sum() == np.isin(load_case(case)[1], (1, 2)).sum()
+    open_around = prepared(tmp_path, replace(case, annotated=("left kidney",)))
+    assert set(np.unique(open_around.labels)) == {0, NAMES.index("left kidney")}
+
+
 def test_several_values_of_one_structure_become_one(tmp_path):
     case = a_case(tmp_path, values={1: "liver", 2: "liver", 7: "left kidney"}, annotated=("liver", "left kidney"))
     found = prepared(tmp_path, case)

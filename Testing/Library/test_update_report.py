@@ -74,6 +74,14 @@ def test_a_kind_of_scan_that_no_image_of_the_update_is_of_is_named(report, a_pla
     assert report(scores("liver", 0.8), scores("liver", 0.8), plan=seen)["warnings"] == []
 
 
+def test_a_structure_that_nobody_drew_completely_is_named(report, a_plan):
+    (drawn, *others), lists = a_plan.lists[0].cases, a_plan.lists
+    begun = replace(drawn, values={**drawn.values, 99: "stomach"}, partly=("stomach",))
+    plan = replace(a_plan, lists=(replace(lists[0], cases=(begun, *others)), *lists[1:]))
+    (warning,) = report(scores("liver", 0.8), scores("liver", 0.8), plan=plan)["warnings"]
+    assert warning.startswith("stomach is drawn in part only, wherever it is drawn, and was not taught")
+
+
 def test_an_old_structure_that_is_not_found_any_more_has_lost_all(report):
     said = report(scores("liver", 0.8), scores("liver", 0.0))
     assert said["warnings"] == ["liver lost 80.0 points on 1 case"]

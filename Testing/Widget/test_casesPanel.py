@@ -278,7 +278,7 @@ def testWhatIsMissingIsSaidBeforeTheButtonCanBeClicked(teach, node, link, volume
     paint(segmentation, volume, "liver", LIVER)
     assert not ui.reasonLabel.visible
     setCheck(teach.casesPanel, 0, 2, False)
-    assert "a part teaches nothing" in ui.reasonLabel.text
+    assert "parts alone" in ui.reasonLabel.text
     node.inputVolume = None
     assert "No volume is chosen" in ui.reasonLabel.text
     assert not ui.addCaseButton.enabled
