@@ -11,6 +11,8 @@ _SAYINGS = (
     "allocate memory",  # torch on Linux, and ITK
     "not enough memory",  # torch elsewhere
     "out of memory",  # CUDA
+    "alloc_failed",  # its libraries for matrices
+    "allocation_failed",  # and for convolutions
     "bad_alloc",  # C++ that nobody translated
     "killed by signal: killed",  # torch, of a process that Linux chose
 )

@@ -136,7 +136,7 @@ class FoldedCosine:
         self.projection = projection if projection.dtype == torch.float64 else projection.float()
         self.epsilon = EPSILON[self.projection.dtype]
         gram = self.projection.T @ self.projection
-        ridge = self.epsilon * gram.diagonal().mean() * torch.eye(len(gram)).to(gram)
+        ridge = self.epsilon * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
         self.factor = torch.linalg.cholesky(gram + ridge)
 
     def queries(self, prototypes: Tensor) -> Tensor:

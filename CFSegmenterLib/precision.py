@@ -13,6 +13,7 @@ import sys
 import torch
 
 from .errors import UserError
+from .torchrun import number_here
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -21,15 +22,35 @@ def choose_device(name: str = "auto") -> torch.device:
     Raises:
         UserError: a GPU is asked for and none can be used, or the name is unknown.
     """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise UserError(
-            "No CUDA device can be used (there is none, or torch was installed without CUDA); choose 'cpu' or 'auto'."
-        )
-    if name not in ("cpu", "cuda"):
+    if name not in ("auto", "cpu", "cuda"):
         raise UserError(f"There is no device '{name}'; choose 'auto', 'cpu' or 'cuda'.")
-    return torch.device(name)
+    fault = None if name == "cpu" else why_no_cuda()
+    if name == "cuda" and fault:
+        raise UserError(f"No CUDA device can be used ({fault}); choose 'cpu' or 'auto'.")
+    return torch.device("cpu" if name == "cpu" or fault else "cuda")
+
+
+def why_no_cuda() -> str | None:
+    """Why this process can use no CUDA device; None where it can.
+
+    A card that is there may be too old for this torch, or taken by another program: it is tried.
+    """
+    if not torch.cuda.is_available():
+        return "there is none, or torch was installed without CUDA"
+    mine = number_here()
+    if mine >= torch.cuda.device_count():
+        return f"there are {torch.cuda.device_count()}, and this is process number {mine + 1} of the machine"
+    try:
+        ones = torch.ones(1, 1, 3, 3, 3, device=f"cuda:{mine}")
+        torch.nn.functional.conv3d(ones, ones).item()
+    except RuntimeError as error:
+        return str(error).strip().splitlines()[0].rstrip(".")
+    return None
+
+
+def lost_the_device(error: BaseException) -> bool:
+    """Whether an error left the CUDA device unusable for the rest of this process, as suspending a computer does."""
+    return isinstance(error, RuntimeError) and str(error).startswith("CUDA error") and "out of memory" not in str(error)
 
 
 def choose_precision(device: torch.device) -> str:

@@ -8,12 +8,17 @@ import signal
 import threading
 from collections.abc import Iterator
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 import psutil
 import torch
 
 from .errors import Cancelled
 from .progress import Progress
+from .torchrun import are_several, count_here, world_size
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 PATIENCE = timedelta(days=1)
 """How long processes wait for each other: only the first validates, and cases are not all as large."""
@@ -22,29 +27,24 @@ MOST_HELPERS = 8
 """Processes that prepare cases or patches for one that trains; each may hold a whole scan in memory."""
 
 
-def is_first_process() -> bool:
-    """Whether this is the only process, or the first of those that torchrun started."""
-    return os.environ.get("RANK", "0") == "0"
-
-
 def spare_cores() -> int:
     """Cores that a process of the training may give to helpers: its share of the machine's, but for one."""
     here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(0, min(MOST_HELPERS, here // _on_this_machine() - 1))
+    return max(0, min(MOST_HELPERS, here // count_here() - 1))
 
 
 def spare_memory() -> int:
     """Bytes that a process of the training may give to helpers: its share of what is free on this machine."""
-    return psutil.virtual_memory().available // _on_this_machine()
+    return psutil.virtual_memory().available // count_here()
 
 
-def launch(device: torch.device, precision: str):
+def launch(device: torch.device, precision: str) -> Fabric:
     """Lightning Fabric, on the processes that torchrun started, or on this one alone."""
     from lightning_fabric import Fabric
     from lightning_fabric.plugins.environments import LightningEnvironment
     from lightning_fabric.strategies import DDPStrategy
 
-    world, local = int(os.environ.get("WORLD_SIZE", "1")), _on_this_machine()
+    world, local = world_size(), count_here()
     # Where torchrun did not start us, Fabric would believe a scheduler's variables that are not meant for it.
     alone = "WORLD_SIZE" not in os.environ
     fabric = Fabric(
@@ -59,9 +59,49 @@ def launch(device: torch.device, precision: str):
     return fabric
 
 
-def _on_this_machine() -> int:
-    """Processes that torchrun started here."""
-    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+def agreed(fabric: Fabric, seconds: float, ending: bool) -> tuple[float, bool]:
+    """The time as the first process has it, and whether any process is to end: all must do so at the same step.
+
+    A process that went by itself would leave the others waiting for its gradient, on graphics cards where no signal
+    reaches them.
+    """
+    if fabric.world_size == 1:
+        return seconds, ending
+    said = [seconds if fabric.is_global_zero else 0.0, float(ending)]
+    of_all = fabric.all_reduce(torch.tensor(said, dtype=torch.float64, device=fabric.device), reduce_op="sum").tolist()
+    return of_all[0], of_all[1] > 0
+
+
+@contextlib.contextmanager
+def all_or_none(fabric: Fabric) -> Iterator[None]:
+    """Let no process go on, and wait for the others, where one of them could not do what is done within.
+
+    Raises:
+        Cancelled: another process could not.
+    """
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(RuntimeError):  # the others may be lost
+            agreed(fabric, 0.0, ending=True)
+        raise
+    if agreed(fabric, 0.0, ending=False)[1]:
+        raise Cancelled("another process could not go on")
+
+
+@contextlib.contextmanager
+def interrupts_noted() -> Iterator[list[int]]:
+    """Hold back Ctrl-C for good where there are several processes; the list says whether it came."""
+    came: list[int] = []
+    before = signal.getsignal(signal.SIGINT)
+    if not are_several() or threading.current_thread() is not threading.main_thread() or before is None:
+        yield came
+        return
+    signal.signal(signal.SIGINT, lambda number, frame: came.append(number))
+    try:
+        yield came
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ import torch
 from .encoding import Encoding, allocator
 from .errors import UserError
 from .grid import ModelGrid
-from .memory import memory_for
+from .memory import memory_for, ran_out_of_memory
 from .model import Model, load_model
 from .precision import choose_device, choose_precision, keep_freed_memory
 from .progress import Progress, silent
@@ -44,6 +44,7 @@ class Segmenter:
             UserError: the device cannot be used.
         """
         self.device = choose_device(device)
+        self._may_be_any_device = device == "auto"
         self.precision = precision or choose_precision(self.device)
         self.vocabulary = (vocabulary or Vocabulary.load()).knowing(model.manifest.own_structures)
         network = model.network.eval().to(self.device, memory_format=torch.channels_last_3d)
@@ -96,18 +97,36 @@ class Segmenter:
     def _features(
         self, image: np.ndarray, protocol: Protocol, overlap: float, limit: int, progress: Progress
     ) -> np.ndarray:
-        try:
-            return unit_features(
-                self.model.network,
-                image,
-                protocol.patch,
-                precision=self.precision,
-                overlap=overlap,
-                allocate=allocator(limit),
-                progress=progress,
-            )
-        except torch.OutOfMemoryError as error:
-            raise UserError(
-                f"The device '{self.device}' has too little memory for windows of {protocol.patch} voxels; "
-                "use the device 'cpu'."
-            ) from error
+        """(X, Y, Z, C) unit features; where a graphics card is too small, less of the work is done there."""
+        for computing, gathering in self._places:
+            try:
+                return unit_features(
+                    self.model.network.to(computing),
+                    image,
+                    protocol.patch,
+                    precision=self.precision if computing == self.device else choose_precision(computing),
+                    overlap=overlap,
+                    allocate=allocator(limit),
+                    progress=progress,
+                    gathering=gathering,
+                )
+            except RuntimeError as error:
+                if self.device.type == "cpu" or not ran_out_of_memory(error):
+                    raise
+                # The next try waits until nobody holds the error: it holds all that was at hand when it was raised.
+            finally:
+                if self.device.type == "cuda":  # other programs, and an update, want the card, too
+                    torch.cuda.empty_cache()
+        raise UserError(
+            f"The device '{self.device}' has too little memory for windows of {protocol.patch} voxels; use the device "
+            "'cpu'."
+        )
+
+    @property
+    def _places(self) -> list[tuple[torch.device, torch.device]]:
+        """Where windows are computed and where they are gathered, in the order in which it is tried."""
+        processor = torch.device("cpu")
+        if self.device == processor:
+            return [(processor, processor)]
+        places = [(self.device, self.device), (self.device, processor)]
+        return [*places, (processor, processor)] if self._may_be_any_device else places

@@ -6,6 +6,8 @@ import copy
 import hashlib
 import itertools
 import math
+import os
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -33,12 +35,22 @@ from .pieces import drawn_in_one_piece
 from .planning import TrainingPlan
 from .precision import autocast, choose_device, choose_precision, keep_freed_memory
 from .prepared import CaseCache
-from .processes import ending_together, launch, spare_cores, spare_memory, uninterrupted
+from .processes import (
+    agreed,
+    all_or_none,
+    ending_together,
+    interrupts_noted,
+    launch,
+    spare_cores,
+    spare_memory,
+    uninterrupted,
+)
 from .progress import Progress, advance, silent
 from .schedule import Schedule, duration
 from .segmenter import Segmenter
 from .settings import OF_AN_UPDATE
 from .structures import Vocabulary
+from .torchrun import are_several
 from .training_log import TrainingLog
 from .training_record import training_manifest
 
@@ -49,6 +61,8 @@ AIMED_ON, AIMED_ON_MOST = 12, 128
 """Patches for each new structure, and for all of them, that its head start is read off."""
 AIM_SHARE = 0.1
 """Of the time budget, at most."""
+BYTES_A_MAKER = 2_500_000_000
+"""Memory that a process which makes patches may need beside a graphics card: where it is not forked, it loads torch."""
 CASES_LOOKED_AT = 100
 """Annotations of a source that decide which of its structures are of one piece."""
 
@@ -98,8 +112,11 @@ class Trainer:
         self.lesson = self._lesson()
         self.step, self.validated, self.best, self.seconds = 0, 0, -math.inf, 0.0
         self._skipped, self._is_whole = 0, True
-        if not self._resume() and plan.teaches and settings.aim:
-            with ending_together(progress):
+        with ending_together(progress):
+            with all_or_none(self.fabric):
+                resumed = self._resume()
+            self._check_that_all_resumed()
+            if not resumed and plan.teaches and settings.aim:
                 self._aim(progress if self.fabric.is_global_zero else silent)
 
     def end_within(self, budget: float | None) -> None:
@@ -118,40 +135,18 @@ class Trainer:
             Cancelled: as `progress` asked, after a checkpoint was written.
         """
         settings = self.plan.settings
-        loader = iter(self._loader())
-        log = TrainingLog(self.folder, self.step) if self.fabric.is_global_zero else None
-        started, saved = time.monotonic(), time.monotonic()
-        before = self.seconds
+        last = min(settings.iterations, until or settings.iterations)
         first = self.step
         if not first:
-            self.schedule = replace(self.schedule, begun=before)
-        whole = last = min(settings.iterations, until or settings.iterations)
+            self.schedule = replace(self.schedule, begun=self.seconds)
+        log = TrainingLog(self.folder, first) if self.fabric.is_global_zero else None
+        shown = progress if self.fabric.is_global_zero else silent
         try:
-            if self._owes_validation:  # a training that was interrupted before it
-                self._validate(log, self._validating(progress, whole))
-            while self.step < last and not self.schedule.is_spent(self.seconds):
-                patches = [next(loader) for _ in range(self._patches_here)]
-                rate = self.schedule.rate(self.step, self.seconds)
-                with uninterrupted():
-                    terms = self.take_step(patches)
-                    self.step += 1
-                    self._is_whole = True
-                    self.seconds = self._agreed(before + time.monotonic() - started)
-                    if log:
-                        log.step(self.step, terms, rate, self.seconds)
-                if log:
-                    pace = (self.seconds - before) / (self.step - first)
-                    whole, left = self.schedule.foreseen(self.step, self.seconds, pace, last)
-                    advance(progress, self.step, whole, f"loss {log.average:.3f}, {duration(left)} left")
-                if self._owes_validation:
-                    self._validate(log, self._validating(progress, whole))
-                due = time.monotonic() - saved > 60 * settings.checkpoint_minutes
-                if self.step == last or self.schedule.is_spent(self.seconds) or due:
-                    self._checkpoint()
-                    saved = time.monotonic()
+            with interrupts_noted() as interrupts:
+                self._go_on(last, log, lambda *said: shown(*said) and not interrupts)
         except BaseException as error:
             asked = isinstance(error, Cancelled | KeyboardInterrupt)
-            with ending_together(progress, self.step, whole):
+            with ending_together(progress, self.step, last):
                 # One that has learned nothing would only keep other settings out of the folder.
                 if self._is_whole and (asked or self.step > first):
                     with uninterrupted(forgetting=True):
@@ -161,6 +156,40 @@ class Trainer:
             if log:
                 log.close()
         return self._save("last")
+
+    def _go_on(self, last: int, log: TrainingLog | None, progress: Progress) -> None:
+        """Take the steps that are left, and validate and write checkpoints as they are due."""
+        loader = iter(self._loader())
+        started = saved = time.monotonic()
+        before, first, whole = self.seconds, self.step, last
+        asked = False  # to end: of several processes, each sees one more step through with the others
+        if self._owes_validation:  # a training that was interrupted before it
+            asked = self._validate(log, self._validating(progress, whole), last)
+        while self._is_short_of(last):
+            patches = [next(loader) for _ in range(self._patches_here)]
+            rate = self.schedule.rate(self.step, self.seconds)
+            with uninterrupted():
+                terms = self.take_step(patches)
+                self.step += 1
+                self._is_whole = True
+                self.seconds, ending = agreed(self.fabric, before + time.monotonic() - started, asked)
+                if log:
+                    log.step(self.step, terms, rate, self.seconds)
+            pace = (self.seconds - before) / (self.step - first)
+            whole, left = self.schedule.foreseen(self.step, self.seconds, pace, last)
+            loss = f"loss {log.average:.3f}, " if log else ""
+            asked = not progress(self.step, whole, f"{loss}{duration(left)} left")
+            if ending or (asked and self.fabric.world_size == 1):
+                raise Cancelled("stopping")
+            if self._owes_validation:
+                asked |= self._validate(log, self._validating(progress, whole), last)
+            due = time.monotonic() - saved > 60 * self.plan.settings.checkpoint_minutes
+            if due or not self._is_short_of(last):
+                self._checkpoint()
+                saved = time.monotonic()
+
+    def _is_short_of(self, last: int) -> bool:
+        return self.step < last and not self.schedule.is_spent(self.seconds)
 
     def take_step(self, patches: Sequence[Patch]) -> LossTerms:
         """One optimizer step on this process's patches; the gradient is the mean over all processes' patches."""
@@ -232,9 +261,10 @@ class Trainer:
         # Each process prepares its share; then it finds the others' ready, unless they were written on another machine.
         mine = slice(self.fabric.global_rank, None, self.fabric.world_size)
         progress = progress if self.fabric.is_global_zero else silent
-        cache.prepare(self.cases[mine], protocols[mine], progress, spare_cores(), spare_memory())
-        self.fabric.barrier()
-        prepared = cache.prepare(self.cases, protocols, progress, spare_cores(), spare_memory())
+        with all_or_none(self.fabric):
+            cache.prepare(self.cases[mine], protocols[mine], progress, spare_cores(), spare_memory())
+        with all_or_none(self.fabric):
+            prepared = cache.prepare(self.cases, protocols, progress, spare_cores(), spare_memory())
         return PatchSequence(self.cases, prepared, protocols, plan.bank.names, plan.settings, self.vocabulary)
 
     def _lesson(self) -> Lesson:
@@ -272,7 +302,8 @@ class Trainer:
         self._prototypes = prototypes.to(self.fabric.device)
         averaged = copy.deepcopy(network).eval()
         if settings.compile:
-            torch._dynamo.config.recompile_limit = 64
+            limit = "recompile_limit" if hasattr(torch._dynamo.config, "recompile_limit") else "cache_size_limit"
+            setattr(torch._dynamo.config, limit, 64)
             network.backbone.compile(dynamic=False)
         optimizer = torch.optim.AdamW(
             network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
@@ -311,6 +342,14 @@ class Trainer:
         self.validated = record.get("validated", self.step)
         return True
 
+    def _check_that_all_resumed(self) -> None:
+        steps = self.fabric.all_gather(torch.tensor(self.step, device=self.fabric.device))
+        if int(steps.min()) != int(steps.max()):
+            raise UserError(
+                f"The processes do not find the same checkpoint in {self.folder}; train in a folder that all machines "
+                "share."
+            )
+
     def _check_that_nothing_is_replaced(self) -> None:
         models = [name for name in ("best", "last") if (self.folder / name).exists()]
         if models:
@@ -322,6 +361,21 @@ class Trainer:
     @torch.no_grad()
     def _aim(self, progress: Progress) -> None:
         """Give an update's new structures a head start: turn the projection to where their voxels lie already."""
+        began = time.monotonic()
+        with all_or_none(self.fabric):
+            readouts = self._read_out(progress)
+        projection = self.state.network.projection
+        for k, readout in readouts.items():
+            direction = readout.direction()
+            if direction is not None:
+                projection.copy_(aimed(projection, self._prototypes[k], direction.to(projection.device)))
+        # Every process computes the same; on unlike processors nearly the same, and they must be one network.
+        projection.copy_(self.fabric.broadcast(projection.detach().cpu()))
+        self.state.averaged.projection.copy_(projection)
+        self.seconds, _ = agreed(self.fabric, time.monotonic() - began, ending=False)
+
+    def _read_out(self, progress: Progress) -> dict[int, Readout]:
+        """Number of a new structure's prototype -> what the features tell of it, on the first patches that show any."""
         bank, overlaps = self.plan.bank, self._overlaps
         readouts = {k: Readout(self.state.network.features) for k in range(len(self.plan.initial.bank), len(bank))}
         cosine = self.state.averaged.cosine()
@@ -340,15 +394,7 @@ class Trainer:
                     readout.see(units[inside], units[~inside & ~overlaps[k][labels]])
             if time.monotonic() - began > most:
                 break
-        projection = self.state.network.projection
-        for k, readout in readouts.items():
-            direction = readout.direction()
-            if direction is not None:
-                projection.copy_(aimed(projection, self._prototypes[k], direction.to(projection.device)))
-        # Every process computes the same; on unlike processors nearly the same, and they must be one network.
-        projection.copy_(self.fabric.broadcast(projection.detach()))
-        self.state.averaged.projection.copy_(projection)
-        self.seconds = self._agreed(time.monotonic() - began)
+        return readouts
 
     @cached_property
     def _overlaps(self) -> torch.Tensor:
@@ -382,21 +428,16 @@ class Trainer:
         whole = self.patches.per_step
         numbers = range(self.step * whole + rank, settings.iterations * whole, world)
         # On a processor the network needs every core; a graphics card would wait for a single maker of patches.
-        makers = max(1, spare_cores()) if self.fabric.device.type == "cuda" else 1
+        most = min(spare_cores(), spare_memory() // BYTES_A_MAKER) if self.fabric.device.type == "cuda" else 1
+        makers = max(1, most)
         return DataLoader(
             self.patches,
             sampler=numbers,
             batch_size=None,
             num_workers=makers,
             prefetch_factor=max(2, (2 * self._patches_here + 2) // makers),
-            worker_init_fn=_be_a_single_thread,
+            worker_init_fn=_be_a_maker,
         )
-
-    def _agreed(self, seconds: float) -> float:
-        """The time trained as the first process has it: all must stop at the same step."""
-        if self.schedule.budget is None or self.fabric.world_size == 1:
-            return seconds
-        return self.fabric.broadcast(seconds)
 
     @torch.no_grad()
     def _average(self) -> None:
@@ -416,11 +457,22 @@ class Trainer:
         """The progress of a validation, which is still that of its step."""
         return lambda done, total, message: progress(self.step, whole, f"validating, {message}")
 
-    def _validate(self, log: TrainingLog | None, progress: Progress = silent) -> None:
+    def _validate(self, log: TrainingLog | None, progress: Progress = silent, last: int = 0) -> bool:
+        """Validate, on the first process; True where that was cancelled while the others are in the next step already.
+
+        Raises:
+            Cancelled: as `progress` asked, where nobody goes on to a next step.
+        """
         settings = self.plan.settings
-        if log and settings.validation_cases:
-            self._validate_on(log, settings.validation_cases, progress)
+        try:
+            if log and settings.validation_cases:
+                self._validate_on(log, settings.validation_cases, progress)
+        except Cancelled:
+            if self.fabric.world_size == 1 or not self._is_short_of(last):
+                raise
+            return True
         self.validated = self.step
+        return False
 
     def _validate_on(self, log: TrainingLog, count: int, progress: Progress) -> None:
         cases = [case for each in self.plan.lists for case in each.of("validation")[:count]]
@@ -479,6 +531,14 @@ _FREE_TO_CHANGE = {
 }
 
 
-def _be_a_single_thread(worker: int) -> None:
-    """A patch is small; threads would only take the cores from the network."""
+def _be_a_maker(worker: int) -> None:
+    """Make patches until the training lets go.
+
+    A patch is small; threads would only take the cores from the network. Who asks a training of several processes to
+    end, asks everybody that they started, which would take away the patches of the step that they see through together.
+    What goes wrong here is raised in the training; nobody needs to hear that a training went while it was handed one.
+    """
     torch.set_num_threads(1)
+    sys.excepthook = lambda *what: None
+    if are_several() and hasattr(os, "setpgrp"):
+        os.setpgrp()

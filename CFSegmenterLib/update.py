@@ -30,7 +30,6 @@ from .locking import locked
 from .model import Model, load_model, save_model
 from .model_card import write_card
 from .planning import TrainingPlan
-from .processes import is_first_process
 from .progress import Progress, silent
 from .protocols import matches
 from .segmenter import Segmenter
@@ -38,6 +37,7 @@ from .settings import UpdateSettings
 from .store import ModelStore
 from .stored_version import PAGE, REPORT, StoredVersion
 from .structures import Vocabulary
+from .torchrun import are_several, is_first_process
 from .training import CHECKPOINT, Trainer
 from .update_page import write_page
 from .update_planning import plan_update
@@ -189,11 +189,12 @@ class _Run:
         Args:
             began: when the time budget began to run.
         """
-        # A copy: a segmenter moves its network to the device.
-        before = Segmenter(copy.deepcopy(self.plan.initial), self.device, vocabulary=self.vocabulary)
-        validation = self._validation if is_first_process() else []
-        following, started = self._following("preparing"), time.monotonic()
-        old_scores = evaluate_cases(before, validation, reads=self._is_read_before, progress=following)
+        started, before, old_scores = time.monotonic(), None, []
+        if is_first_process():
+            # A copy: a segmenter moves its network to the device.
+            before = Segmenter(copy.deepcopy(self.plan.initial), self.device, vocabulary=self.vocabulary)
+            following = self._following("preparing")
+            old_scores = evaluate_cases(before, self._validation, reads=self._is_read_before, progress=following)
         evaluated = time.monotonic() - started
         trainer = Trainer(
             self.plan,
@@ -206,7 +207,7 @@ class _Run:
         head_start = trainer.seconds if trainer.step == 0 else 0.0  # counted as training
         trainer.end_within(self._left(time.monotonic() - began - head_start, evaluated))
         trainer.train(self._following("training"))
-        if not is_first_process():
+        if before is None:
             return trainer, None
         after = Segmenter(trainer.model(), self.device, vocabulary=self.vocabulary)
         new_scores = evaluate_cases(after, self._validation, progress=self._following("comparing"))
@@ -272,7 +273,8 @@ def _already_made(store: ModelStore, folder: Path) -> StoredVersion | None:
         return None
     for version in store.sound_versions:
         if version.manifest.update.get("name") == folder.name:
-            shutil.rmtree(folder, ignore_errors=True)
+            if not are_several():  # who has not looked yet would begin the update again
+                shutil.rmtree(folder, ignore_errors=True)
             return version
     return None
 

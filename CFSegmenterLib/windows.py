@@ -31,6 +31,7 @@ def unit_features(
     overlap: float = OVERLAP,
     allocate: Allocate | None = None,
     progress: Progress = silent,
+    gathering: torch.device | None = None,
 ) -> np.ndarray:
     """Pass a network over an image, window by window.
 
@@ -43,6 +44,7 @@ def unit_features(
         precision: "32-true" or "bf16-mixed".
         overlap: share of a window that its neighbour covers too.
         allocate: makes the float16 array for the result, a memory-mapped one where it is large.
+        gathering: the device that holds the slab; None takes the network's.
 
     Returns:
         (X, Y, Z, C) float16.
@@ -53,13 +55,14 @@ def unit_features(
     padded, inside = pad_to(image, patch)
     starts = [window_starts(length, side, overlap) for length, side in zip(padded.shape, patch, strict=True)]
     device = network.projection.device
-    weight = gaussian(patch).to(device)
+    gathering = device if gathering is None else gathering
+    weight = gaussian(patch).to(gathering)
     shape = (*image.shape, network.features)
     result = np.empty(shape, dtype=np.float16) if allocate is None else allocate(shape)
     total = math.prod(len(s) for s in starts)
     cosine = network.cosine()
-    slab = torch.zeros((patch[0], *padded.shape[1:], network.features), device=device)
-    mass = torch.zeros((patch[0], *padded.shape[1:], 1), device=device)
+    slab = torch.zeros((patch[0], *padded.shape[1:], network.features), device=gathering)
+    mass = torch.zeros((patch[0], *padded.shape[1:], 1), device=gathering)
     done = 0
     with torch.inference_mode():
         for row, start in enumerate(starts[0]):
@@ -117,7 +120,7 @@ def _add_unit(slab: torch.Tensor, features: torch.Tensor, weight: torch.Tensor, 
     step = len(features) if features.is_cuda else 1
     for first in range(0, len(features), step):
         part = slice(first, first + step)
-        slab[part].addcmul_(cosine.unit(features[part]), weight[part])
+        slab[part].addcmul_(cosine.unit(features[part]).to(slab.device), weight[part])
 
 
 def _write_rows(

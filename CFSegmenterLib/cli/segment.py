@@ -58,7 +58,7 @@ def segment(
     options.made_folder(out)
 
     rows: list[list[Cell]] = []
-    failed: list[tuple[Path, UserError]] = []
+    failed = 0  # an error would keep all that was at hand when it was raised, a scan's features too
     for image, results in zip(images, files, strict=True):
         try:
             rows += segment_one(segmenter, image, results, request)
@@ -66,11 +66,11 @@ def segment(
             if len(images) == 1:
                 raise
             say(f"{image}: {error}", "red")
-            failed.append((image, error))
+            failed += 1
     if rows:
         print_table(("image", "structure", "volume (ml)", "mean similarity", "time (s)"), rows)
     if failed:
-        raise UserError(f"{len(failed)} of {len(images)} images could not be segmented; the others are in {out}.")
+        raise UserError(f"{failed} of {len(images)} images could not be segmented; the others are in {out}.")
 
 
 @dataclass(frozen=True)

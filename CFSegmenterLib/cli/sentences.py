@@ -5,15 +5,18 @@ from __future__ import annotations
 import errno
 import os
 import sys
+import traceback
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from contextlib import suppress
+from typing import Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
 
 from ..errors import Cancelled, UserError
 from ..memory import memory_for
+from ..torchrun import are_several
 from .console import say
 
 # Typer brings its own copy of click from 0.20 on and shares the installed one before; both have this ancestor.
@@ -47,7 +50,12 @@ class SentenceGroup(TyperGroup):
             # Whoever read our output has seen enough; Python would complain once more while it closes the stream.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             status = 0
-        sys.exit(status if isinstance(status, int) else 0)
+        except Exception:
+            if not are_several():
+                raise
+            traceback.print_exc()
+            status = 1
+        _leave(status if isinstance(status, int) else 0)
 
     def invoke(self, ctx: Any) -> Any:
         """Run the verb that was asked for."""
@@ -62,6 +70,20 @@ class SentenceGroup(TyperGroup):
             raise typer.Exit(WRONG) from error
         except (Cancelled, KeyboardInterrupt) as error:
             raise typer.Exit(_stopped(error)) from error
+
+
+def _leave(status: int) -> NoReturn:
+    """End the process.
+
+    One of several that failed goes at once: it would take leave of the others properly, and wait for them, while they
+    wait for it; torchrun, which ends them all when it sees one fail, would see nothing.
+    """
+    if status and are_several():
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(status)
+    sys.exit(status)
 
 
 class Stopped(Cancelled):

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import Cancelled, UserError
+from ..memory import memory_for
 from . import options
 from .console import print_table, say, shown
 from .sentences import Stopped
@@ -69,26 +70,27 @@ def update(
     if budget is not None and iterations is not None:
         raise UserError("Both --budget and --iterations say how long to train; give one of them.")
 
-    from ..processes import is_first_process
+    from ..torchrun import is_first_process
     from ..update_status import StatusFile
 
     file = StatusFile(status if is_first_process() else None)
     with _ending(attended) as ending:
         try:
-            version = _update(
-                file,
-                ending,
-                cases=cases,
-                out=out,
-                model=model,
-                unlabelled=unlabelled,
-                budget=budget,
-                settings=settings,
-                iterations=iterations,
-                name=name,
-                device=device,
-                text=(text_weights, architecture, allow_download, prompt),
-            )
+            with memory_for("to update the model"):
+                version = _update(
+                    file,
+                    ending,
+                    cases=cases,
+                    out=out,
+                    model=model,
+                    unlabelled=unlabelled,
+                    budget=budget,
+                    settings=settings,
+                    iterations=iterations,
+                    name=name,
+                    device=device,
+                    text=(text_weights, architecture, allow_download, prompt),
+                )
         except (Cancelled, KeyboardInterrupt) as error:
             sentence = "Stopped after a checkpoint; the same command goes on from there."
             file.say(state="stopped", message=sentence)
@@ -109,9 +111,9 @@ def _update(file: StatusFile, ending: threading.Event, *, cases, out, model, unl
     from ..cases import read_case_lists
     from ..catalogue import find_model
     from ..model import read_manifest
-    from ..processes import is_first_process
     from ..progress import silent
     from ..settings import UpdateSettings, read_settings
+    from ..torchrun import is_first_process
     from ..update import update as run
 
     chosen = read_settings(settings, UpdateSettings)
@@ -164,7 +166,7 @@ def _unannotated(said: Path | None) -> tuple[Case, ...]:
         return images_in(said)
     lists = read_case_lists(case_lists([said]))
     cases = (case for each in lists for case in each.of("training"))
-    return tuple(replace(case, labels=None, source=UNANNOTATED, annotated=(), values={}) for case in cases)
+    return tuple(replace(case, labels=None, source=UNANNOTATED, annotated=(), partly=(), values={}) for case in cases)
 
 
 def _embeddings(known: Sequence[str], lists: Sequence[CaseList], text, out: Path) -> dict[str, tuple]:

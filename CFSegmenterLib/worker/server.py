@@ -121,8 +121,13 @@ class Server:
             self._send({"id": number, "event": "error", "message": str(error), "gone": gone})
         except Exception as error:
             traceback.print_exc(file=sys.stderr)
+            from ..precision import lost_the_device
+
             sentence = f"The worker met a defect ({type(error).__name__}); its log has the details."
+            if is_lost := lost_the_device(error):
+                sentence = "The graphics card failed, and the worker ends; ask again, and another one begins."
             self._send({"id": number, "event": "error", "message": sentence, "gone": False})
+            return is_lost
         finally:
             self._cancelled.discard(number)
         return False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -106,9 +107,9 @@ def test_ctrl_c_in_a_real_process_leaves_a_checkpoint_and_the_same_command_goes_
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("processes", [1, 2])
-def test_a_scheduler_that_ends_all_processes_at_once_gets_a_checkpoint_and_a_sentence(
-    a_small_source, settings, tmp_path, processes
+@pytest.mark.parametrize(("processes", "number"), [(1, signal.SIGTERM), (2, signal.SIGTERM), (2, signal.SIGINT)])
+def test_who_ends_all_processes_at_once_gets_a_checkpoint_and_a_sentence_of_each(
+    a_small_source, settings, tmp_path, processes, number
 ):
     said = json.loads(settings.read_text())
     settings.write_text(json.dumps({**said, "iterations": 100_000, "patches_per_step": 2}))
@@ -122,7 +123,7 @@ def test_a_scheduler_that_ends_all_processes_at_once_gets_a_checkpoint_and_a_sen
     wait_for_steps(tmp_path / "run" / "log.csv", 3, process)
     # To those that train and to those that cut patches; torchrun gives each that trains a group of its own.
     for each in [process.pid] if processes == 1 else [child.pid for child in psutil.Process(process.pid).children()]:
-        os.killpg(each, signal.SIGTERM)
+        os.killpg(each, number)
     _, err = process.communicate(timeout=300)
     assert err.count("Stopped at step") == processes and "DataLoader" not in err
     assert processes == 2 or (process.returncode == 130 and "Traceback" not in err)  # torchrun has one of its own
@@ -218,3 +219,19 @@ def test_wrong_inputs_are_explained_before_anything_is_written(refused, a_small_
 def test_a_device_that_is_none_is_refused(train):
     result = train("--device", "tpu")  # the last one given counts
     assert result.exit_code == 2 and "no device 'tpu'" in result.stderr
+
+
+@pytest.mark.slow
+def test_a_case_that_one_of_two_processes_cannot_read_ends_both(a_small_source, settings, tmp_path):
+    source = shutil.copytree(a_small_source.parent, tmp_path / "source") / a_small_source.name
+    spoilt = source.parent / json.loads(source.read_text())["training"][1]["label"]  # the second process's share
+    spoilt.write_bytes(b"no image at all")
+    settings.write_text(json.dumps({**json.loads(settings.read_text()), "patches_per_step": 2}))
+    arguments = ["--cases", source, "--settings", settings, "--out", tmp_path / "run", "--device", "cpu"]
+    ended = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone", "-m", "CFSegmenterLib",
+         "train", *map(str, arguments)],
+        cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=200,
+    )  # fmt: skip
+    assert ended.returncode != 0
+    assert ended.stderr.count(spoilt.name) >= 1 and "Stopped while the cases were prepared" in ended.stderr

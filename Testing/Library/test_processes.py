@@ -11,8 +11,10 @@ import torch
 from CFSegmenterLib.errors import Cancelled
 from CFSegmenterLib.processes import (
     MOST_HELPERS,
+    agreed,
+    all_or_none,
     ending_together,
-    is_first_process,
+    interrupts_noted,
     launch,
     spare_cores,
     spare_memory,
@@ -27,14 +29,6 @@ def test_processes_of_one_machine_share_its_cores_and_keep_one_each(monkeypatch,
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(cores)), raising=False)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes))
     assert spare_cores() == spare <= MOST_HELPERS
-
-
-@pytest.mark.parametrize(("rank", "first"), [(None, True), ("0", True), ("3", False)])
-def test_one_process_is_the_first(monkeypatch, rank, first):
-    monkeypatch.delenv("RANK", raising=False)
-    if rank is not None:
-        monkeypatch.setenv("RANK", rank)
-    assert is_first_process() == first
 
 
 def test_processes_of_one_machine_share_the_memory_that_is_free(monkeypatch):
@@ -76,3 +70,41 @@ def test_a_lost_process_is_the_end_only_where_the_end_was_asked_for(lost):
     with pytest.raises(type(lost)) as kept, ending_together(lambda done, total, message: True):
         raise lost
     assert kept.value is lost
+
+
+def one_of_two(other, is_first=False):
+    """A stand-in for Fabric in one of two processes, where the other one says `other`: seconds, and whether to end."""
+    return types.SimpleNamespace(
+        world_size=2,
+        is_global_zero=is_first,
+        device=torch.device("cpu"),
+        all_reduce=lambda said, reduce_op: said + torch.tensor(other, dtype=said.dtype),
+    )
+
+
+def test_the_time_is_the_first_processs_and_one_that_is_asked_to_end_ends_all():
+    assert agreed(one_of_two([7.0, 0.0]), 3.0, ending=False) == (7.0, False)
+    assert agreed(one_of_two([0.0, 1.0], is_first=True), 3.0, ending=False) == (3.0, True)
+    assert agreed(one_of_two([7.0, 0.0]), 3.0, ending=True) == (7.0, True)
+    assert agreed(types.SimpleNamespace(world_size=1), 3.0, ending=False) == (3.0, False)
+
+
+def test_where_one_process_fails_the_others_do_not_go_on():
+    with all_or_none(one_of_two([0.0, 0.0])):
+        pass
+    with pytest.raises(Cancelled, match="another process"), all_or_none(one_of_two([0.0, 1.0])):
+        pass
+    with pytest.raises(ValueError, match="mine"), all_or_none(one_of_two([0.0, 0.0])):
+        raise ValueError("mine")
+
+
+def test_ctrl_c_is_held_back_where_there_are_several_processes_only(monkeypatch):
+    with pytest.raises(KeyboardInterrupt), interrupts_noted():
+        signal.raise_signal(signal.SIGINT)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with interrupts_noted() as came:
+        assert not came
+        signal.raise_signal(signal.SIGINT)
+        assert came
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from CFSegmenterLib import segmenter as segmenter_module
 from CFSegmenterLib.errors import Cancelled, UserError
 from CFSegmenterLib.evaluation import dice
 from CFSegmenterLib.segmenter import Segmenter
@@ -112,6 +113,49 @@ def test_a_device_that_is_not_there_is_refused():
     if not torch.cuda.is_available():
         with pytest.raises(UserError, match="No CUDA device"):
             Segmenter(a_plain_model(), device="cuda")
+
+
+class SmallCard:
+    """A card whose memory does not suffice `failures` times; what it computes, the processor computes."""
+
+    def __init__(self, monkeypatch, failures, asked):
+        self.left, self.tried = failures, []
+        self.segmenter = Segmenter(a_plain_model(), device="cpu", precision="32-true")
+        self.segmenter._may_be_any_device = asked == "auto"
+        compute = segmenter_module.unit_features
+
+        def unit_features(network, *args, gathering, **said):
+            self.tried.append((network.on, gathering.type))
+            if self.left:
+                self.left -= 1
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 7 GiB")
+            return compute(network, *args, **said)
+
+        network = self.segmenter.model.network
+
+        def to(device, **how):
+            network.on = torch.device(device).type
+            return network
+
+        monkeypatch.setattr(segmenter_module, "unit_features", unit_features)
+        monkeypatch.setattr(network, "to", to)
+        self.segmenter.device = torch.device("cuda")
+
+
+@pytest.mark.parametrize("failures", [0, 1, 2])
+def test_where_a_card_has_too_little_memory_less_is_done_there(monkeypatch, a_plain_segmenter, failures):
+    wanted = a_plain_segmenter.encode(a_volume()).similarity("liver")
+    card = SmallCard(monkeypatch, failures, "auto")
+    found = card.segmenter.encode(a_volume()).similarity("liver")
+    assert card.tried == [("cuda", "cuda"), ("cuda", "cpu"), ("cpu", "cpu")][: failures + 1]
+    np.testing.assert_array_equal(found, wanted)
+
+
+def test_who_asked_for_the_card_is_told_that_it_is_too_small(monkeypatch):
+    card = SmallCard(monkeypatch, 2, "cuda")
+    with pytest.raises(UserError, match=r"'cuda' has too little memory for windows of .* use the device 'cpu'"):
+        card.segmenter.encode(a_volume())
+    assert card.tried == [("cuda", "cuda"), ("cuda", "cpu")]
 
 
 def test_a_folder_that_is_no_model_is_refused(tmp_path):

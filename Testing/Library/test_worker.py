@@ -188,6 +188,21 @@ def test_it_never_outlives_its_parent(tmp_path):
     assert not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE
 
 
+def test_a_worker_whose_card_failed_says_so_and_ends():
+    code = (
+        "from CFSegmenterLib.worker import server\n"
+        "def fail(*_):\n    raise RuntimeError('CUDA error: an illegal memory access was encountered')\n"
+        "server.VERBS['fail'] = fail\n"
+        "server.run('cpu')\n"
+    )
+    with WorkerClient([sys.executable, "-c", code]) as worker:
+        process = psutil.Process(worker.pid)
+        with pytest.raises(UserError, match="graphics card failed"):
+            worker.ask("fail")
+        psutil.wait_procs([process], timeout=20)
+        assert not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+
+
 def test_what_is_printed_never_reaches_the_protocol(capfd):
     code = (
         "import os\nfrom CFSegmenterLib.worker import server\n"
