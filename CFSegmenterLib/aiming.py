@@ -10,8 +10,19 @@ voxel: only a new one can come before them.
 
 from __future__ import annotations
 
+import itertools
+import time
+from collections.abc import Callable, Mapping, Sequence
+
 import torch
 from torch import Tensor
+
+from .cases import Case
+from .patches import Patch, PatchSequence
+from .progress import Progress, advance, silent
+
+PATCHES, PATCHES_IN_ALL = 12, 128
+"""That are looked at for each new structure, and for all of them together."""
 
 RIDGE = 1e-3
 """Relative to the mean square of a feature's channel."""
@@ -69,3 +80,42 @@ def aimed(projection: Tensor, prototype: Tensor, direction: Tensor) -> Tensor:
     exact, along = projection.double(), prototype.double()
     change = torch.outer(along, direction.to(exact) - exact.T @ along)
     return (exact + change).to(projection)
+
+
+def read_out(
+    new: Mapping[int, str],
+    patches: PatchSequence,
+    cases: Sequence[Case],
+    unit_features: Callable[[Patch], Tensor],
+    overlaps: Tensor,
+    seconds: float,
+    progress: Progress = silent,
+) -> dict[int, Readout]:
+    """What the features at hand tell of new structures, on the first annotated patches.
+
+    Args:
+        new: number of the prototype -> name.
+        cases: that the patches are cut from.
+        unit_features: patch -> (N, C) of its N voxels.
+        overlaps: (K + 1, K + 1) bool, which structures overlap; one says nothing of voxels of another that it overlaps.
+        seconds: after which no further patch is looked at.
+
+    Raises:
+        Cancelled: as `progress` asked.
+    """
+    readouts: dict[int, Readout] = {}
+    count = min(PATCHES * len(new), PATCHES_IN_ALL)
+    annotated = filter(patches.is_annotated, itertools.count())
+    began = time.monotonic()
+    for looked_at, number in enumerate(itertools.islice(annotated, count)):
+        advance(progress, looked_at, count, f"looking at new structures, patch {looked_at + 1} of {count}")
+        patch = patches[number]
+        units, labels = unit_features(patch), patch.labels.flatten()
+        for k, name in new.items():
+            if name in cases[patch.case].annotated:
+                inside = labels == k
+                readout = readouts.setdefault(k, Readout(units.shape[1]))
+                readout.see(units[inside], units[~inside & ~overlaps[k][labels]])
+        if time.monotonic() - began > seconds:
+            break
+    return readouts

@@ -11,7 +11,6 @@ file can list several sources.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +31,7 @@ from .errors import UserError
 from .own_structures import agreed, entry_of, own_structure
 from .parsing import first_complaint
 from .structures import Structure, Vocabulary
+from .volume import plain_modality
 
 Split = Literal["training", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("training", "validation", "test")
@@ -73,9 +73,7 @@ def _one_modality(value: object) -> object:
         value = next(iter(value.values()))
     if not isinstance(value, str):
         return value
-    words = value.strip().lower().replace(" ", "-").replace("_", "-")
-    # The Decathlon writes "MRI" where DICOM, and so every scan that is to be segmented, says "MR".
-    return re.sub(r"^mri(?=-|$)", "mr", words)
+    return plain_modality(value)
 
 
 def _value_to_name(value: object) -> object:

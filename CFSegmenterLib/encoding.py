@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .caveats import caveats
 from .decision import margins, plan_layers, winners, with_guests_last
 from .errors import UserError
 from .grid import ModelGrid, Taps
@@ -128,7 +129,7 @@ class Encoding:
         self._guests = tuple(model.bank.index(name) for name in model.manifest.guests(protocol.modality))
         with torch.inference_mode():
             self._cosine = model.network.cosine()
-            prototypes = torch.from_numpy(np.array(model.bank.matrix, dtype=np.float32))
+            prototypes = torch.from_numpy(model.bank.as_float32())
             self._queries = self._cosine.queries(prototypes.to(self._cosine.projection.device)).cpu()
         self._decided: tuple[np.ndarray, ...] | None = None
         self._boxes: tuple[dict[int, tuple[slice, ...]], ...] = ()
@@ -138,6 +139,15 @@ class Encoding:
     def structures(self) -> tuple[str, ...]:
         """What can be asked for by name: the model's structures, and wholes of which it knows all the parts."""
         return self.repertoire.structures
+
+    def caveats(self, names: Iterable[str] | None = None) -> tuple[str, ...]:
+        """Sentences on what to know before trusting the answer for these structures; None asks for all.
+
+        Raises:
+            UserError: the model was not taught one of them.
+        """
+        asked = self.repertoire.resolve_all(names)
+        return caveats(self.model.manifest, self.protocol, self.grid, self.repertoire, asked)
 
     @memory_for("for a similarity map of this volume")
     def similarity(self, structure: str | Query) -> np.ndarray:

@@ -249,9 +249,9 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return float(np.mean(known)) if known else None
 
 
-def _box_around(mask: np.ndarray, margin: int = 2) -> tuple[slice, ...]:
+def _box_around(mask: np.ndarray) -> tuple[slice, ...]:
     """The smallest box that holds a mask, and a margin: distances far from it are never needed."""
-    slices = []
+    slices, margin = [], 2
     for axis in range(mask.ndim):
         filled = np.nonzero(mask.any(axis=tuple(a for a in range(mask.ndim) if a != axis)))[0]
         slices.append(slice(max(0, filled[0] - margin), filled[-1] + 1 + margin))

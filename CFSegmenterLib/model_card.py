@@ -126,14 +126,22 @@ def _protocols(manifest: Manifest) -> Iterator[str]:
 
 
 def _training(manifest: Manifest) -> Iterator[str]:
-    said = manifest.training
+    said, stages = manifest.training, _stages(manifest)
     backbone = manifest.backbone
     yield "## Training"
     yield ""
-    if said.get("command"):
+    if any(stage.get("command") for stage in stages):
         yield "```sh"
-        yield str(said["command"])
+        yield from (str(stage["command"]) for stage in stages if stage.get("command"))
         yield "```"
+        yield ""
+    if len(stages) > 1:
+        done = sum(stage.get("iterations_done") or 0 for stage in stages)
+        hours = sum(stage.get("hours") or 0 for stage in stages)
+        yield (
+            f"{len(stages)} stages, each from the model of the one before, {done} iterations and {hours:.1f} hours in "
+            "all. Of the last one:"
+        )
         yield ""
     facts = [
         f"backbone {backbone.name}, {backbone.features} feature channels, {_options(backbone.options)}",
@@ -156,6 +164,16 @@ def _training(manifest: Manifest) -> Iterator[str]:
     yield ""
 
 
+def _stages(manifest: Manifest) -> list[Mapping[str, Any]]:
+    """The records of the trainings that led to a model, the first one first."""
+    stages: list[Mapping[str, Any]] = []
+    said: Mapping[str, Any] | None = manifest.training
+    while said:
+        stages.insert(0, said)
+        said = said.get("initial")
+    return stages
+
+
 def _scores(scores: Mapping[str, Any]) -> Iterator[str]:
     yield "## Scores"
     yield ""
@@ -167,6 +185,8 @@ def _scores(scores: Mapping[str, Any]) -> Iterator[str]:
     if splits:
         yield f"Measured with `cfsegmenter evaluate` on subjects of the split: {_splits(splits)}."
         yield ""
+    yield "A structure that was not found at all has a Dice of 0 and no distance; distances are means over what was."
+    yield ""
     yield from _table(
         ("source", "modality", "mean Dice", "mean surface distance (mm)", "structures", "cases"),
         [

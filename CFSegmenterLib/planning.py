@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -58,10 +58,6 @@ class TrainingPlan:
     def protocol_of(self, case: Case) -> Protocol:
         """How the image of a case is read."""
         return self.by_case.get(case.image) or self.protocols[case.source]
-
-    def with_settings(self, settings: TrainingSettings) -> TrainingPlan:
-        """The same plan, trained otherwise."""
-        return replace(self, settings=settings)
 
     @property
     def own_structures(self) -> tuple[Structure, ...]:

@@ -220,7 +220,7 @@ class PrototypeBank:
         return (
             f"{len(self)} prototypes share {channels} feature channels, so a voxel's cosine to its own "
             f"prototype can reach about {self.reachable(channels):.2f} only; a model trained anew with more "
-            "channels separates them better."
+            "channels (`backbone.features`) separates them better."
         )
 
     def to_dict(self) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import itertools
 import math
 import os
 import sys
@@ -19,7 +18,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from .aiming import Readout, aimed
+from .aiming import aimed, read_out
 from .cases import Case
 from .checkpoint import TrainingState, load_checkpoint, read_record, save_checkpoint
 from .errors import Cancelled, UserError
@@ -45,7 +44,7 @@ from .processes import (
     spare_memory,
     uninterrupted,
 )
-from .progress import Progress, advance, silent
+from .progress import Progress, silent
 from .schedule import Schedule, duration
 from .segmenter import Segmenter
 from .settings import OF_AN_UPDATE
@@ -57,10 +56,8 @@ from .training_record import training_manifest
 CHECKPOINT = "checkpoint.safetensors"
 GRADIENT_LIMIT = 12.0
 SKIPS_ALLOWED = 10
-AIMED_ON, AIMED_ON_MOST = 12, 128
-"""Patches for each new structure, and for all of them, that its head start is read off."""
 AIM_SHARE = 0.1
-"""Of the time budget, at most."""
+"""Of the time budget, at most, for the head start of an update's new structures."""
 BYTES_A_MAKER = 2_500_000_000
 """Memory that a process which makes patches may need beside a graphics card: where it is not forked, it loads torch."""
 CASES_LOOKED_AT = 100
@@ -297,7 +294,7 @@ class Trainer:
     def _state(self) -> tuple[TrainingState, Any]:
         settings = self.plan.settings
         torch.manual_seed(settings.seed)
-        prototypes = torch.from_numpy(np.array(self.plan.bank.matrix, dtype=np.float32))
+        prototypes = torch.from_numpy(self.plan.bank.as_float32())
         network = self._network(prototypes).to(self.fabric.device, memory_format=torch.channels_last_3d)
         self._prototypes = prototypes.to(self.fabric.device)
         averaged = copy.deepcopy(network).eval()
@@ -362,9 +359,11 @@ class Trainer:
     def _aim(self, progress: Progress) -> None:
         """Give an update's new structures a head start: turn the projection to where their voxels lie already."""
         began = time.monotonic()
+        bank, projection = self.plan.bank, self.state.network.projection
+        new = {k: bank.names[k] for k in range(len(self.plan.initial.bank), len(bank))}
+        seconds = AIM_SHARE * (self.schedule.budget or math.inf)
         with all_or_none(self.fabric):
-            readouts = self._read_out(progress)
-        projection = self.state.network.projection
+            readouts = read_out(new, self.patches, self.cases, self._unit_features, self._overlaps, seconds, progress)
         for k, readout in readouts.items():
             direction = readout.direction()
             if direction is not None:
@@ -374,27 +373,11 @@ class Trainer:
         self.state.averaged.projection.copy_(projection)
         self.seconds, _ = agreed(self.fabric, time.monotonic() - began, ending=False)
 
-    def _read_out(self, progress: Progress) -> dict[int, Readout]:
-        """Number of a new structure's prototype -> what the features tell of it, on the first patches that show any."""
-        bank, overlaps = self.plan.bank, self._overlaps
-        readouts = {k: Readout(self.state.network.features) for k in range(len(self.plan.initial.bank), len(bank))}
-        cosine = self.state.averaged.cosine()
-        count = min(AIMED_ON * len(readouts), AIMED_ON_MOST)
-        annotated = filter(self.patches.is_annotated, itertools.count())
-        began, most = time.monotonic(), AIM_SHARE * (self.schedule.budget or math.inf)
-        for looked_at, number in enumerate(itertools.islice(annotated, count)):
-            advance(progress, looked_at, count, f"looking at new structures, patch {looked_at + 1} of {count}")
-            patch = self.patches[number]
-            with autocast(self.fabric.device, self.precision):
-                features = self.state.averaged(self._on_device(patch.image))[0].flatten(0, 2)
-            units, labels = cosine.unit(features).cpu(), patch.labels.flatten()
-            for k, readout in readouts.items():
-                if bank.names[k] in self.cases[patch.case].annotated:
-                    inside = labels == k
-                    readout.see(units[inside], units[~inside & ~overlaps[k][labels]])
-            if time.monotonic() - began > most:
-                break
-        return readouts
+    def _unit_features(self, patch: Patch) -> torch.Tensor:
+        """(N, C) float32 unit features of a patch by the running average, in the computer's memory."""
+        with autocast(self.fabric.device, self.precision):
+            features = self.state.averaged(self._on_device(patch.image))[0].flatten(0, 2)
+        return self.state.averaged.cosine().unit(features).cpu()
 
     @cached_property
     def _overlaps(self) -> torch.Tensor:

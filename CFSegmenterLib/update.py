@@ -107,6 +107,7 @@ def update(
         unannotated=unannotated,
         embeddings=embeddings,
         parent=parent.name,
+        vocabulary=vocabulary,
         progress=status.following("preparing", progress),
     )
     folder = versions.update_folder(name or update_name(plan))

@@ -39,7 +39,7 @@ def plan_update(
     embeddings: Mapping[str, tuple[np.ndarray, str]] | None = None,
     version: str = "",
     parent: str = "",
-    licence: str | None = None,
+    vocabulary: Vocabulary | None = None,
     progress: Progress = silent,
 ) -> TrainingPlan:
     """Decide what an update trains: the model's own prototypes, then one for each new structure.
@@ -48,7 +48,6 @@ def plan_update(
         unannotated: images to be reminded on (see `images_in`).
         embeddings: new structure -> (text vector, prompt); one without gets a code direction.
         version, parent: of the model that will be made.
-        licence: of its weights; None keeps the model's.
 
     Raises:
         UserError: the lists hold no training case, the settings do not fit them, or the model has no room for another
@@ -56,7 +55,7 @@ def plan_update(
         Cancelled: as `progress` asked.
     """
     check_sources(settings, lists)
-    check_fields_of_view(settings, Vocabulary.load())
+    check_fields_of_view(settings, vocabulary or Vocabulary.load())
     bank = model.bank
     lists = tuple(each for each in lists if each.of("training"))
     taught = dict.fromkeys(name for each in lists for case in each.of("training") for name in case.annotated)
@@ -79,7 +78,7 @@ def plan_update(
         bank=bank,
         protocols=protocols,
         name=manifest.name,
-        licence=licence or manifest.licence,
+        licence=manifest.licence,
         initial=model,
         teaches=True,
         unannotated=tuple(case for case in unannotated if case.image in readable),

@@ -129,6 +129,10 @@ def write_report(
             f"{', '.join(dict.fromkeys(begun))} is drawn in part only, wherever it is drawn, and was not taught; draw "
             "it completely in one case at least, and say so"
         )
+    added = [name for name in plan.bank.names[1:] if name not in old]
+    crowding = plan.bank.crowding(plan.settings.backbone.features)
+    if added and crowding:
+        warnings.append(crowding.removesuffix("."))
     if left_out:
         warnings.append(
             f"{left_out} unannotated image(s) cannot be read, or are of a kind that the model does not read, and were "
@@ -147,7 +151,7 @@ def write_report(
             "validation": sum(len(each.of("validation")) for each in plan.lists),
             "unlabelled": len(plan.unannotated),
         },
-        "added": [name for name in plan.bank.names[1:] if name not in old],
+        "added": added,
         "taught": list(taught),
         "prototypes": {
             "count": len(plan.bank),

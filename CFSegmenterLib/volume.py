@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,7 +28,7 @@ class Volume:
     Attributes:
         array: (I, J, K), any real dtype.
         affine: (4, 4) float64, voxel index IJK to millimetres RAS, voxel centres at whole indices.
-        modality: "ct", "mr", "mr-t1", ...; None where it is not known.
+        modality: "ct", "mr", "mr-t1", ... (see `plain_modality`); None where it is not known.
     """
 
     array: np.ndarray
@@ -51,7 +52,7 @@ class Volume:
         Args:
             array: (I, J, K), boolean, integer or floating point, finite.
             affine: (4, 4), IJK to RAS in millimetres; rotated, flipped and anisotropic grids are welcome.
-            modality: kept in lower case.
+            modality: in any spelling.
             allow_constant: accept voxels that are all the same, as an empty label map has.
 
         Raises:
@@ -142,8 +143,16 @@ def directions_of(affine: np.ndarray) -> np.ndarray:
     return affine[:3, :3] / spacing_of(affine)
 
 
+def plain_modality(said: str) -> str:
+    """What made an image, in one spelling: "MRI T1" and "t1w" are "mr-t1", "CT" is "ct"."""
+    words = re.sub(r"[ _]+", "-", said.strip().lower())
+    # The Decathlon writes "MRI" where DICOM, and so every scan that is to be segmented, says "MR".
+    words = re.sub(r"^mri(?=-|$)", "mr", words)
+    return re.sub(r"^(mr-)?(t1|t2)w?(?=-|$)", r"mr-\2", words)
+
+
 def _normalized(modality: str | None) -> str | None:
-    return (modality or "").strip().lower() or None
+    return plain_modality(modality or "") or None
 
 
 def _times(shape: tuple[int, ...]) -> str:

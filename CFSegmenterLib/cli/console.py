@@ -25,25 +25,25 @@ def say(sentence: str, style: str = "") -> None:
     Console(stderr=True).print(Text(sentence, style=style), soft_wrap=True)
 
 
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[Cell]], title: str = "") -> None:
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
     """Print rows to standard output: a drawn table in a terminal, else tab-separated lines under one of names."""
     from rich.console import Console
 
     console = Console()
     if console.is_terminal:
-        console.print(_drawn(columns, rows, title))
+        console.print(_drawn(columns, rows))
         return
     for row in (columns, *rows):
         sys.stdout.write("\t".join(_plain(cell) for cell in row) + "\n")
     sys.stdout.flush()
 
 
-def _drawn(columns: Sequence[str], rows: Sequence[Sequence[Cell]], title: str):
+def _drawn(columns: Sequence[str], rows: Sequence[Sequence[Cell]]):
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=title or None, box=box.SIMPLE_HEAD, title_justify="left")
+    table = Table(box=box.SIMPLE_HEAD)
     for number, name in enumerate(columns):
         numeric = any(isinstance(row[number], int | float) for row in rows)
         table.add_column(name, justify="right" if numeric else "left", overflow="fold")

@@ -68,7 +68,7 @@ def segment(
             say(f"{image}: {error}", "red")
             failed += 1
     if rows:
-        print_table(("image", "structure", "volume (ml)", "mean similarity", "time (s)"), rows)
+        print_table(("image", "structure", "volume (ml)", "mean similarity", "query (s)"), rows)
     if failed:
         raise UserError(f"{failed} of {len(images)} images could not be segmented; the others are in {out}.")
 
@@ -117,6 +117,8 @@ def segment_one(segmenter: Segmenter, image: Path, files: ResultFiles, request: 
                 files.margin, encoding.margin(), volume.affine, "lead of the best structure over the second"
             )
         shared = write_segmentation(files, segmentation, volume.affine, segmenter.vocabulary)
+    for sentence in encoding.caveats(request.names):
+        say(f"{files.stem}: {sentence}", "yellow")
     say(f"{files.stem}: read as '{encoding.protocol.name}', encoded in {encoded:.1f} s, results in {files.folder}.")
     if shared:
         listed = ", ".join(f"{first} and {second}" for first, second in shared)

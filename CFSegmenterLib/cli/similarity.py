@@ -9,7 +9,7 @@ import typer
 
 from ..errors import UserError
 from . import options
-from .console import print_table, shown
+from .console import print_table, say, shown
 from .segment import known_protocol
 
 if TYPE_CHECKING:
@@ -58,6 +58,8 @@ def similarity(
         likeness = encoding.similarity(query)
         options.made_folder(file.parent)
         write_map_nifti(file, likeness, volume.affine, f"cosine with {name}")
+    for sentence in encoding.caveats([name] if mask is None else []):
+        say(f"{image}: {sentence}", "yellow")
     above = float((likeness >= THRESHOLD).sum()) * volume.voxel_volume_ml
     columns = ("structure", "highest", f"volume from {THRESHOLD} up (ml)", "file")
     print_table(columns, [[name, float(likeness.max()), above, str(file)]])

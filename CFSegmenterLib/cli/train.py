@@ -89,6 +89,9 @@ def train(
             "--prompt": prompt,
         },
     )
+    crowding = plan.bank.crowding(chosen.backbone.features)
+    if crowding:
+        say(crowding, "yellow")
     options.made_folder(out)
     with _asked_to_end() as ending, shown("training", time_left=False, line_seconds=LINE_SECONDS) as bar:
         progress = unless_ending(ending, bar)

@@ -45,7 +45,7 @@ class Session:
     encodings: EncodingCache
     device: str = "auto"
     segmenter: Any = None
-    folder: str | None = None
+    loaded: tuple[str, str] | None = None  # the folder and the device of the segmenter
     updates: UpdateJobs = field(default_factory=UpdateJobs)
 
 
@@ -243,7 +243,8 @@ def _segment(session: Session, frame: Frame, progress: Callable) -> Answer:
     encoding = session.encodings.get(str(frame.message["key"]))
     found = encoding.segment(frame.message.get("structures"), progress=progress)
     places = [{"name": name, "layer": found.places[name][0], "value": found.places[name][1]} for name in found.names]
-    return {"places": places}, {f"layer{number}": layer for number, layer in enumerate(found.layers)}
+    told = list(encoding.caveats(found.names))
+    return {"places": places, "caveats": told}, {f"layer{number}": layer for number, layer in enumerate(found.layers)}
 
 
 def _margin(session: Session, frame: Frame, progress: Callable) -> Answer:
@@ -296,11 +297,11 @@ def _segmenter(session: Session, folder: str, device: str):
     from ..segmenter import Segmenter
 
     wanted = str(Path(folder).resolve())
-    if session.segmenter is None or session.folder != wanted or session.device != device:
-        session.segmenter, session.folder = None, None
+    if session.loaded != (wanted, device):
+        session.segmenter, session.loaded = None, None
         session.encodings.clear()
         session.segmenter = Segmenter.load(wanted, device)
-        session.folder, session.device = wanted, device
+        session.loaded = (wanted, device)
     return session.segmenter
 
 

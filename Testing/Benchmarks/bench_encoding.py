@@ -119,7 +119,7 @@ def a_model(scene: Scene) -> Model:
         protocols=(protocol,),
     )
     network = build_network(manifest)
-    network.aim_at(torch.from_numpy(np.array(bank.matrix, dtype=np.float32)))
+    network.aim_at(torch.from_numpy(bank.as_float32()))
     return Model(network.eval(), bank, manifest)
 
 

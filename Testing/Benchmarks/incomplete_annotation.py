@@ -59,7 +59,7 @@ def settings_for(iterations: int, seed: int, compiled: bool, entropy: float = 0.
         iterations=iterations,
         patches_per_step=2,
         learning_rate=2e-3,
-        loss=LossSettings(entropy=entropy, balance=0.2),
+        loss=LossSettings(entropy=entropy, balance=0.2, hidden=1.0),
         seed=seed,
         validation_cases=0,
         checkpoint_minutes=2,

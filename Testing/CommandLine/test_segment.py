@@ -81,7 +81,7 @@ def test_the_table_says_volume_similarity_and_time_of_every_structure(segment, a
         voxels = np.count_nonzero(labels == value)
         assert float(row["volume (ml)"]) == pytest.approx(voxels * 0.064, rel=0.01)
         assert row["image"] == "small"
-        assert float(row["time (s)"]) >= 0
+        assert float(row["query (s)"]) >= 0
         if voxels:
             assert -1 <= float(row["mean similarity"]) <= 1
 

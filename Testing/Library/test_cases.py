@@ -114,6 +114,7 @@ def test_several_label_values_may_stand_for_one_structure(tmp_path):
 @pytest.mark.parametrize(
     ("said", "modality"),
     [("CT", "ct"), ("MR T2", "mr-t2"), ("mr_cine", "mr-cine"), ({"0": "CT"}, "ct"), ("MRI", "mr"), ("MRI_T1", "mr-t1"),
+     ("T1w", "mr-t1"),
      ({"0": " Mr-T1 "}, "mr-t1"), ("mrimaging", "mrimaging")],
 )  # fmt: skip
 def test_a_modality_is_written_in_one_way(tmp_path, said, modality):

@@ -42,6 +42,15 @@ def test_the_card_says_what_the_model_is_made_of(manifest):
     assert "phantom_small" not in write_card(manifest.model_copy(update={"sources": ()}))
 
 
+def test_every_stage_of_a_training_is_told(manifest):
+    last = {**manifest.training, "command": "cfsegmenter train --initial first", "iterations_done": 5, "hours": 0.5}
+    first = {**manifest.training, "command": "cfsegmenter train", "iterations_done": 20, "hours": 1.5, "initial": None}
+    card = write_card(manifest.model_copy(update={"training": {**last, "initial": first}}))
+    assert "cfsegmenter train\ncfsegmenter train --initial first\n" in card
+    assert "2 stages, each from the model of the one before, 25 iterations and 2.0 hours in all" in card
+    assert "stages" not in write_card(manifest)
+
+
 def test_codes_are_said_of_structures_that_no_vocabulary_knows(manifest):
     code = {"category": ["1", "SCT", "Body"], "type": ["2", "SCT", "Oddness"], "modifier": ["7771000", "SCT", "Left"]}
     own = tuple(map(own_structure, ({"name": "odd thing", **code}, {"name": "a lump"})))

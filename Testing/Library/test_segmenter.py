@@ -102,7 +102,7 @@ def test_a_protocol_that_does_not_exist_is_refused(a_plain_segmenter):
         a_plain_segmenter.encode(a_volume(), protocol="knee")
 
 
-@pytest.mark.parametrize("modality", ["MR-T2", " mr ", None])
+@pytest.mark.parametrize("modality", ["MR-T2", " mr ", "MRI", "T2w", None])
 def test_the_spelling_of_a_modality_makes_no_difference(a_plain_segmenter, modality):
     assert a_plain_segmenter.encode(a_volume(modality=modality)).protocol.modality == "mr-t2"
 

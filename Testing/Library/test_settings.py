@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from CFSegmenterLib.errors import UserError
 from CFSegmenterLib.intensity import ForegroundZScoreRule, WindowRule
 from CFSegmenterLib.network import build_backbone
-from CFSegmenterLib.settings import TrainingSettings, read_settings
+from CFSegmenterLib.settings import TrainingSettings, UpdateSettings, read_settings
 
 RECIPES = sorted((Path(__file__).resolve().parents[2] / "Resources/Training").glob("*.json"))
 
@@ -20,12 +20,13 @@ def written(folder: Path, said) -> Path:
     return path
 
 
-def test_without_a_file_the_defaults_are_those_of_the_method():
+def test_without_a_file_the_defaults_are_those_of_the_shipped_model():
     settings = read_settings(None)
     assert settings == TrainingSettings()
     assert settings.loss.temperature == 0.1
     assert settings.loss.gamma == 2
-    assert (settings.loss.entropy, settings.loss.entropy_unannotated) == (1, 3)
+    assert (settings.loss.entropy, settings.loss.balance, settings.loss.hidden) == (0.1, 0.5, 0.5)
+    assert settings.loss == UpdateSettings().loss
     assert settings.dimension == 512
     assert not settings.sources
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from CFSegmenterLib.cases import read_case_lists
 from CFSegmenterLib.errors import Cancelled, UserError
@@ -201,6 +202,21 @@ def test_a_new_structure_has_a_head_start_before_the_first_step_and_the_old_ones
         best_of_old[aim] = np.argmax([encoding.similarity(name) for name in OLD], axis=0)
     assert stands_out[True] > stands_out[False] + 0.05
     assert (best_of_old[True] == best_of_old[False]).mean() > 0.99
+
+
+def test_the_teacher_is_the_same_after_a_whole_update_and_was_never_moved(a_model, a_new_source, tmp_path):
+    plan = plan_update(a_model, read_case_lists([a_new_source]), some_settings(iterations=3), parent="1")
+    before = {name: tensor.clone() for name, tensor in plan.initial.network.state_dict().items()}
+    trainer = Trainer(plan, tmp_path, device="cpu")
+    teacher = trainer.lesson.teacher
+    trainer.train()
+    after = teacher.state_dict()
+    assert before.keys() == after.keys() and all(torch.equal(before[name], after[name]) for name in before)
+    assert all(p.grad is None and not p.requires_grad for p in teacher.parameters())
+    learned = trainer.state.network.state_dict()
+    assert learned.keys() == before.keys(), "no weight is of a class"
+    assert any(not torch.equal(learned[name], before[name]) for name in before)
+    assert {n: t.shape for n, t in learned.items()} == {n: t.shape for n, t in before.items()}
 
 
 def test_an_update_that_was_killed_before_it_tidied_up_makes_no_second_version(

@@ -82,6 +82,14 @@ def test_a_structure_that_nobody_drew_completely_is_named(report, a_plan):
     assert warning.startswith("stomach is drawn in part only, wherever it is drawn, and was not taught")
 
 
+def test_new_structures_beyond_the_width_of_the_features_are_warned_of(report, a_plan):
+    assert a_plan.bank.crowding(a_plan.settings.backbone.features) is None
+    narrow = a_plan.settings.backbone.model_copy(update={"features": len(a_plan.bank) - 1})
+    plan = replace(a_plan, settings=a_plan.settings.model_copy(update={"backbone": narrow}))
+    (warning,) = report(scores("liver", 0.8), scores("liver", 0.8), plan=plan)["warnings"]
+    assert warning.startswith(f"{len(a_plan.bank)} prototypes share {narrow.features} feature channels")
+
+
 def test_an_old_structure_that_is_not_found_any_more_has_lost_all(report):
     said = report(scores("liver", 0.8), scores("liver", 0.0))
     assert said["warnings"] == ["liver lost 80.0 points on 1 case"]

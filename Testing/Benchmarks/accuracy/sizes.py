@@ -6,12 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from CFSegmenterLib.cases import Case, CaseList
-from CFSegmenterLib.settings import BackboneSettings, LossSettings, SourceSettings, TrainingSettings, UpdateSettings
+from CFSegmenterLib.settings import BackboneSettings, SourceSettings, TrainingSettings, UpdateSettings
 
 from .scenarios import Scenario
-
-OUR_LOSS = LossSettings(entropy=0.1, balance=0.5, hidden=0.5)
-"""Of a first training, as in the shipped model's settings."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +48,6 @@ class Size:
         return TrainingSettings(
             sources=self._sources(lists, FIELDS_OF_VIEW if scenario == "all-sources" else {}),
             backbone=self.backbone,
-            loss=OUR_LOSS,
             iterations=self.first[scenario] + updates,
             patches_per_step=self.patches_per_step,
             learning_rate=self.learning_rate,

@@ -18,7 +18,9 @@ from .method import Method
 
 def cross_entropy_and_dice(temperature: float) -> LossSettings:
     """The loss of the methods that were published with cross-entropy; Dice is added, as everybody's here has it."""
-    return LossSettings(temperature=temperature, gamma=0.0, dice=1.0, entropy=0.0, entropy_unannotated=0.0)
+    return LossSettings(
+        temperature=temperature, gamma=0.0, balance=0.0, hidden=1.0, dice=1.0, entropy=0.0, entropy_unannotated=0.0
+    )
 
 
 def closed(said: Annotation) -> Annotation:

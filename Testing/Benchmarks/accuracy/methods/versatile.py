@@ -17,7 +17,7 @@ from CFSegmenterLib.settings import LossSettings
 from .method import Method, Texts
 from .softmax import SoftmaxNetwork
 
-LOSS = LossSettings(temperature=1.0, gamma=2.0, dice=1.0, entropy=1.0, entropy_unannotated=3.0)
+LOSS = LossSettings(temperature=1.0, gamma=2.0, balance=0.0, hidden=1.0, dice=1.0, entropy=1.0, entropy_unannotated=3.0)
 
 
 class VersatileNetwork(SoftmaxNetwork):
