@@ -193,7 +193,7 @@ def test_the_first_lines_say_whether_clip_is_worth_it(tmp_path):
     assert "against it: better (+3.0 points" in first
 
 
-@pytest.mark.parametrize(("share", "said"), [(0.01, "as promised"), (0.5, "**more than promised**")])
+@pytest.mark.parametrize(("share", "said"), [(0.01, "within the targets"), (0.5, "**above** the targets")])
 def test_the_cost_of_a_class_is_judged_at_the_most_structures(share, said, tmp_path):
     rows = [
         {"head": head, "structures": count, "parameters": 10, "cpu_seconds": cost * count, "bytes": cost * count * 1e6}
