@@ -1,6 +1,6 @@
 """What does it cost to annotate only half? Train on the same scans, completely and incompletely annotated.
 
-    python -m Testing.Benchmarks.incomplete_annotation --data ../shared/data --out runs/incomplete
+    python -m Testing.Benchmarks.incomplete_annotation --data DATA --out runs/incomplete
 
 Both trainings see the same hippocampus scans with the same settings. In one every case has both parts drawn. In the
 other half of the subjects have only the anterior part drawn and the other half only the posterior part, so that every

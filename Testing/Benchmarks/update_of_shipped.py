@@ -1,6 +1,6 @@
 """What does the shipped model lose when it is taught something new? Teach it organs in CT, and ask for the old ones.
 
-    python -m Testing.Benchmarks.update_of_shipped --data ../shared/data --out runs/update-of-shipped
+    python -m Testing.Benchmarks.update_of_shipped --data DATA --out runs/update-of-shipped
 
 It is taught three structures on five abdominal CT scans, with the update's default settings but for the number of
 steps: once with nothing else, and once beside unlabelled images of what it knew, two of each source. Some validation

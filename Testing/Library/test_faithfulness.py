@@ -6,7 +6,6 @@ import hashlib
 import itertools
 import math
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,8 +24,8 @@ from CFSegmenterLib.segmenter import Segmenter
 from CFSegmenterLib.settings import BackboneSettings, LossSettings
 from CFSegmenterLib.structures import Vocabulary
 from CFSegmenterLib.windows import unit_features
+from Testing.real_data import CLIP_VECTORS
 
-CLIP_VECTORS = Path(__file__).resolve().parents[3] / "shared/data/text_embeddings/clip_vitb32_universal32.npy"
 RIGHT_KIDNEY, LEFT_KIDNEY = 1, 2  # rows of the real CLIP vectors
 a_loss = partial(LossSettings, balance=0.0, hidden=1.0, entropy=1.0)
 """Settings of the loss as the method has it, without the weights that experience gave some of its terms."""

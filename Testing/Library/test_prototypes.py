@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,8 +9,8 @@ from hypothesis import strategies as st
 
 from CFSegmenterLib.errors import UserError
 from CFSegmenterLib.prototypes import Prototype, PrototypeBank
+from Testing.real_data import CLIP_VECTORS
 
-CLIP_VECTORS = Path(__file__).resolve().parents[3] / "shared/data/text_embeddings/clip_vitb32_universal32.npy"
 CLIP_NAMES = [
     "Spleen", "Right Kidney", "Left Kidney", "Gall Bladder", "Esophagus", "Liver", "Stomach", "Arota",
     "Postcava", "Portal Vein and Splenic Vein",
