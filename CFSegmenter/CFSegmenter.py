@@ -33,11 +33,20 @@ class CFSegmenter(ScriptedLoadableModule):
         ScriptedLoadableModule.__init__(self, parent)
         self.parent.title = _("CFSegmenter")
         self.parent.categories = [translate("qSlicerAbstractCoreModule", "Segmentation")]
-        self.parent.dependencies = ["Segmentations", "Volumes", "Colors", "Markups", "Terminologies", "Sequences"]
+        self.parent.dependencies = [
+            "Segmentations",
+            "Volumes",
+            "Colors",
+            "Markups",
+            "Terminologies",
+            "Sequences",
+            "Plots",
+        ]
         self.parent.contributors = ["The CFSegmenter authors"]
         self.parent.helpText = _(
             "Segments any structure that a model has been taught, in CT and MR, and shows for every voxel how much "
-            "it resembles what was asked for. Nothing leaves this computer. For research, not for diagnosis. "
+            "it resembles what was asked for. Nothing leaves this computer, unless you set a worker on another one. "
+            "For research, not for diagnosis. "
             'See the <a href="{url}">documentation</a>.'
         ).format(url=HOMEPAGE)
         self.parent.acknowledgementText = _(
@@ -92,6 +101,9 @@ class CFSegmenterWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(scene, scene.EndCloseEvent, self.onSceneEndClose)
+        # After those of the selectors in all panels, which make their rows anew at the end.
+        self.addObserver(scene, scene.StartImportEvent, self.onSceneStartImport)
+        self.addObserver(scene, scene.EndImportEvent, self.onSceneEndImport)
         if getattr(self.parent, "isEntered", False):  # "Reload" makes a new panel, and does not enter it
             self.enter()
 
@@ -132,6 +144,15 @@ class CFSegmenterWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if self._entered:
             self._begin()
 
+    def onSceneStartImport(self, caller=None, event=None):
+        """A scene is read, or added: as selectors make their rows anew they forget their choice, and would say so."""
+        self.setParameterNode(None)
+
+    def onSceneEndImport(self, caller=None, event=None):
+        """The choices may be those of the file, and refer to nodes that came after them."""
+        if self._entered:
+            self.initializeParameterNode()
+
     def _begin(self):
         """Show the scene's choices, and look for models where none is known: with the worker the search ends, too."""
         self.initializeParameterNode()
@@ -143,6 +164,7 @@ class CFSegmenterWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         from CFSegmenterUI import maps
 
         node = self.logic.getParameterNode()
+        node.Modified()  # who else reads the choices, as a run under way, has not heard of nodes that came late
         if node.inputVolume is None:
             node.inputVolume = next(iter(maps.scansIn(slicer.mrmlScene)), None)
         self.setParameterNode(node)

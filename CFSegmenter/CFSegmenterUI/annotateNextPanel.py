@@ -7,18 +7,18 @@ from typing import Any
 
 import qt
 import slicer
-import vtk
 from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
 from . import maps
 from .doubtRun import DoubtRun
+from .observation import Observation
 from .session import RunOptions
 from .tables import fitHeight
 from .taughtCase import caseNumberOf
 from .teaching import Teaching
 
-VOLUME, SURENESS, BAR = range(3)
+VOLUME, MARGIN, BAR = range(3)
 """Columns of the table."""
 BAR_STEPS = 100
 
@@ -33,6 +33,7 @@ class AnnotateNextPanel(VTKObservationMixin):
         self._session = teaching.session
         self._scene = self._session.scene
         self._node: Any = None
+        self._choices = Observation(self._onNodeModified)
         self._model = ""
         self._run: Any = None
         self._asked: tuple[str, str] | None = None
@@ -52,22 +53,25 @@ class AnnotateNextPanel(VTKObservationMixin):
         teaching.addListener(self._onTopic)
         self._session.addListener(self._onTopic)
         scene = self._scene
-        for event in (scene.NodeAddedEvent, scene.NodeRemovedEvent, scene.EndCloseEvent, scene.EndBatchProcessEvent):
+        self._soon = qt.QTimer()
+        self._soon.setSingleShot(True)
+        self._soon.connect("timeout()", self._update)
+        for event in (scene.NodeAddedEvent, scene.NodeRemovedEvent, scene.EndBatchProcessEvent):
             self.addObserver(scene, event, self._onScene)
+        self.addObserver(scene, scene.EndCloseEvent, self._onSceneClosed)
         self._update()
 
     def setParameterNode(self, node: Any) -> None:
         """Take model and device from `node`; None lets go of it."""
-        if self._node is not None:
-            self.removeObserver(self._node, vtk.vtkCommand.ModifiedEvent, self._onNodeModified)
         self._node = node
-        if node is not None:
-            self.addObserver(node, vtk.vtkCommand.ModifiedEvent, self._onNodeModified)
+        self._choices.of(node, "ModifiedEvent")
         self._update()
 
     def cleanup(self) -> None:
         """Let go of the scene and of the session; a run is cancelled."""
         self._node = None
+        self._choices.end()
+        self._soon.stop()
         if self._run is not None:
             self._run.cancel()
         self._teaching.removeListener(self._onTopic)
@@ -140,7 +144,11 @@ class AnnotateNextPanel(VTKObservationMixin):
     def _onScene(self, caller: Any = None, event: Any = None) -> None:
         if not self._scene.IsClosing() and not self._scene.IsBatchProcessing():
             self._margins = {known: m for known, m in self._margins.items() if self._scene.GetNodeByID(known)}
-            self._update()
+            self._soon.start()  # a volume that is added may get its voxels only then
+
+    def _onSceneClosed(self, caller: Any = None, event: Any = None) -> None:
+        self._margins = {}  # the next scene's volumes have the same IDs
+        self._update()
 
     # What is shown
 
@@ -190,7 +198,7 @@ class AnnotateNextPanel(VTKObservationMixin):
             table.setItem(row, VOLUME, name)
             number = qt.QTableWidgetItem(f"{margin:.2f}")
             number.setTextAlignment(qt.Qt.AlignRight | qt.Qt.AlignVCenter)
-            table.setItem(row, SURENESS, number)
+            table.setItem(row, MARGIN, number)
             if table.cellWidget(row, BAR) is None:
                 bar = qt.QProgressBar(table)
                 bar.setRange(0, BAR_STEPS)
@@ -199,7 +207,7 @@ class AnnotateNextPanel(VTKObservationMixin):
             table.cellWidget(row, BAR).setValue(max(0, min(BAR_STEPS, round(BAR_STEPS * margin))))
         header = table.horizontalHeader()
         header.setSectionResizeMode(VOLUME, qt.QHeaderView.Stretch)
-        header.setSectionResizeMode(SURENESS, qt.QHeaderView.ResizeToContents)
+        header.setSectionResizeMode(MARGIN, qt.QHeaderView.ResizeToContents)
         table.visible = bool(ranked)
 
     def _say(self, text: str) -> None:

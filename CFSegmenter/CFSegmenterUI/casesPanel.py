@@ -7,14 +7,13 @@ from typing import Any
 
 import qt
 import slicer
-import vtk
 from slicer.i18n import tr as _
-from slicer.util import VTKObservationMixin
 
 from CFSegmenterLib.errors import UserError
 
 from . import compat, volumes
 from .caseTable import countText, selectedCase, showCases, useText
+from .observation import Observation
 from .scanSelector import ScanSelector
 from .structureMapping import StructureMapping
 from .taughtCase import caseNumberOf, caseOf, markAsCase
@@ -25,13 +24,16 @@ from .updateMemory import UpdateMemory
 MODALITIES = ("ct", "mr-t1", "mr-t2")
 """Offered besides those that the model knows."""
 
-SEGMENT_EVENTS = (
-    *("SegmentAdded", "SegmentRemoved", "SegmentModified", "SegmentsOrderModified"),
-    "SourceRepresentationModified",
+SEGMENT_EVENTS = tuple(
+    getattr(slicer.vtkSegmentation, name)
+    for name in (
+        *("SegmentAdded", "SegmentRemoved", "SegmentModified", "SegmentsOrderModified"),
+        "SourceRepresentationModified",
+    )
 )
 
 
-class CasesPanel(VTKObservationMixin):
+class CasesPanel:
     """A CasesPanel shows the cases of a folder, adds the volume at hand and withdraws what does not belong there.
 
     Attributes:
@@ -56,7 +58,6 @@ class CasesPanel(VTKObservationMixin):
             confirm: asks whether to go on.
             pickTerm: as `termDialog.chooseTerm`; None takes that.
         """
-        super().__init__()
         self._teaching, self._memory = teaching, memory
         self._session = teaching.session
         self._chooseFolder, self._confirm = chooseFolder, confirm
@@ -64,7 +65,11 @@ class CasesPanel(VTKObservationMixin):
         self._guiTag: Any = None
         self._segmentation: Any = None
         self._volume: Any = None
+        self._told = ""
         self._model = ""
+        self._choices = Observation(self._onNodeModified)
+        self._segments = Observation(self._update)
+        self._scene = Observation(self._onSceneClosed)
         self.isAdding = False
         self._lastModality = ""
         widget = slicer.util.loadUI(resourcePath("UI/CasesPanel.ui"))
@@ -80,29 +85,37 @@ class CasesPanel(VTKObservationMixin):
         self._say("")
         teaching.addListener(self._onTopic)
         self._session.addListener(self._onTopic)
+        self._scene.of(self._session.scene, self._session.scene.EndCloseEvent)
         self._update()
 
     def setParameterNode(self, node: Any) -> None:
-        """Show the choices of `node` and write the user's into it; None lets go of it."""
+        """Show the choices of `node` and write the user's into it; None lets go of it.
+
+        What was said of segments and scan stays until the scene is closed: the user goes to the Segment Editor and
+        comes back.
+        """
+        self._choices.end()
         if self._node is not None:
             self._node.disconnectGui(self._guiTag)
-            self.removeObserver(self._node, vtk.vtkCommand.ModifiedEvent, self._onNodeModified)
         self._node = node
-        if node is not None:
-            if not node.caseFolder:
-                node.caseFolder = self._memory.folders.get("caseFolder", "")
-            self._guiTag = compat.connectGui(node, self.ui)
-            self.addObserver(node, vtk.vtkCommand.ModifiedEvent, self._onNodeModified)
-            self._openFolder()
+        if node is None:
+            self._segments.end()
+            self._enable()
+            return
+        if not node.caseFolder:
+            node.caseFolder = self._memory.folders.get("caseFolder", "")
+        self._guiTag = compat.connectGui(node, self.ui)
+        self._choices.of(node, "ModifiedEvent")
+        self._openFolder()
         self._update()
 
     def cleanup(self) -> None:
         """Let go of the parameter node, the scene and the session."""
         self.setParameterNode(None)
+        self._scene.end()
         self._scans.cleanup()
         self._teaching.removeListener(self._onTopic)
         self._session.removeListener(self._onTopic)
-        self.removeObservers()
 
     # What the user does
 
@@ -194,6 +207,11 @@ class CasesPanel(VTKObservationMixin):
         if hasOthers or node.model != self._model:
             self._update()
 
+    def _onSceneClosed(self, caller: Any = None, event: Any = None) -> None:
+        self._segmentation, self._volume, self._told = None, None, ""
+        self._listModalities()
+        self._update()
+
     # What is shown
 
     def _update(self, caller: Any = None, event: Any = None) -> None:
@@ -215,25 +233,19 @@ class CasesPanel(VTKObservationMixin):
 
     def _follow(self) -> None:
         node = self._node
-        self._model = node.model if node is not None else ""
-        volume = node.inputVolume if node is not None else None
-        segmentation = node.caseSegmentation if node is not None else None
-        if segmentation is not self._segmentation:
-            self._observe(self._segmentation, segmentation)
-            self._segmentation = segmentation
-        if volume is not self._volume:
-            self._volume = volume
+        if node is None:
+            return
+        self._model = node.model
+        self._segmentation = node.caseSegmentation
+        painted = self._segmentation.GetSegmentation() if self._segmentation is not None else None
+        if painted is not self._segments.subject:
+            self._segments.of(painted, *SEGMENT_EVENTS)
+        volume = node.inputVolume
+        # Slicer adds a volume first, and says what it is afterwards.
+        told = (volumes.modalityOf(volume) or "") if volume is not None else ""
+        if volume is not self._volume or told != self._told or self.ui.modalityComboBox.count == 0:
+            self._volume, self._told = volume, told
             self._listModalities()
-        elif self.ui.modalityComboBox.count == 0:
-            self._listModalities()
-
-    def _observe(self, before: Any, after: Any) -> None:
-        for name in SEGMENT_EVENTS:
-            event = getattr(slicer.vtkSegmentation, name)
-            if before is not None:
-                self.removeObserver(before.GetSegmentation(), event, self._update)
-            if after is not None:
-                self.addObserver(after.GetSegmentation(), event, self._update)
 
     def _enable(self) -> None:
         ui, reason = self.ui, self._reasonNot()
@@ -251,7 +263,7 @@ class CasesPanel(VTKObservationMixin):
             return reason
         if not self._teaching.caseFolder:
             return _("No folder is chosen; choose one for the cases above.")
-        if self._volume is None:
+        if self._node is None or self._volume is None:
             return _("No volume is chosen; load a scan and choose it.")
         if self._segmentation is None:
             return _("No segmentation is chosen; choose the one that was painted on this volume.")
@@ -273,13 +285,12 @@ class CasesPanel(VTKObservationMixin):
 
     def _listModalities(self) -> None:
         """What the model reads and what is common, with what the scene tells of the volume chosen."""
-        told = (volumes.modalityOf(self._volume) or "") if self._volume is not None else ""
         model = self._session.modelAt(self._model)
         offered = list(dict.fromkeys([*(model.modalities if model else ()), *MODALITIES]))
         box = self.ui.modalityComboBox
         box.clear()
         box.addItems(offered)
-        box.setEditText(self._likelyModality(told, offered))
+        box.setEditText(self._likelyModality(self._told, offered))
 
     def _likelyModality(self, told: str, offered: list[str]) -> str:
         """The kind that fits what is told; that of the case before where several do; "" where none stands out."""

@@ -54,7 +54,7 @@ class Conversation:
         self.speeds: dict[str, float] = {}
         self._modelAt = modelAt
         self._tell = tell
-        self._encoded: set[str] = set()
+        self._encoded: dict[str, str] = {}
         self._worker: tuple[str, str] | None = None
         link.addListener(self._workerChanged)
 
@@ -63,6 +63,10 @@ class Conversation:
         if volumeNode is None or not self.link.isRunning or self._worker != (options.model, options.device):
             return False
         return _keyOf(volumes.volumeKey(volumeNode, frame), options) in self._encoded
+
+    def protocolOf(self, volumeNode: Any, options: RunOptions, frame: int | None = None) -> str:
+        """The kind of scan that the volume was read as, by the model's name for it; "" where it is not encoded."""
+        return self._encoded.get(_keyOf(volumes.volumeKey(volumeNode, frame), options), "")
 
     def ask(
         self,
@@ -118,7 +122,7 @@ class Conversation:
         def refused(text: str, gone: bool) -> None:
             if not gone or passed:
                 raise UserError(text)
-            self._encoded.discard(key)  # it had to make room for others
+            self._encoded.pop(key, None)  # it had to make room for others
             encode()
 
         def encode() -> None:
@@ -130,8 +134,8 @@ class Conversation:
                 if self._worker != (options.model, options.device):
                     self._encoded.clear()  # for another model or device the worker lets go of what it held
                     self._worker = (options.model, options.device)
-                self._encoded.add(key)
-                self._measure(data, options, reply.message["protocol_name"], time.monotonic() - started)
+                self._encoded[key] = reply.message["protocol_name"]
+                self._measure(data, options, self._encoded[key], time.monotonic() - started)
                 self._tell("encoded")
                 question()
 

@@ -114,7 +114,7 @@ def install(
                 folder=wheels
             )
         )
-    if not (confirm or _confirm)(_question(missing, wheels)):
+    if not (confirm or confirmInstall)(_question(missing, wheels)):
         return missing
     try:
         if wheels is not None:
@@ -138,8 +138,13 @@ def _installTorch() -> bool:
     try:
         import PyTorchUtils
     except ImportError:
+        manager = slicer.app.extensionsManagerModel()
+        if manager is None:  # an application that is built on Slicer may have none
+            raise UserError(
+                _("This application cannot load the extension PyTorch; install PyTorch from wheels.")
+            ) from None
         # Asks by itself, too, before it installs and before it restarts.
-        if not slicer.app.extensionsManagerModel().installExtensionFromServer("PyTorch", True):
+        if not manager.installExtensionFromServer("PyTorch", True):
             raise RuntimeError(_("the extension PyTorch could not be installed")) from None
         return False
     version = TORCH[len("torch") :]
@@ -160,7 +165,8 @@ def _question(missing: Missing, wheels: str | Path | None) -> str:
     )
 
 
-def _confirm(question: str) -> bool:
+def confirmInstall(question: str) -> bool:
+    """Ask whether to go on, with Slicer's dialog."""
     return slicer.util.confirmOkCancelDisplay(question, windowTitle=_("CFSegmenter: install what is missing"))
 
 

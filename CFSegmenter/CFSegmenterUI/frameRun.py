@@ -9,7 +9,7 @@ from typing import Any
 import slicer
 from slicer.i18n import tr as _
 
-from . import segmentations, undo, volumes
+from . import foundIn, segmentations, undo, volumes
 from .session import RunOptions, SegmentResult, Session
 from .task import Task
 
@@ -119,6 +119,7 @@ class FrameRun:
         with _unseen(segmentationNode, sequence.GetDataNodeAtValue(value, False)) as node:
             written = segmentations.writeSegments(node, volumeNode, *what, frame=frame)
             sequence.SetDataNodeAtValue(node, value)
+            foundIn.copyReferences(node, segmentationNode)
             segmentationNode.SetAndObserveTransformNodeID(node.GetTransformNodeID())  # it may have been moved
         return written
 
@@ -175,6 +176,7 @@ def _unseen(segmentationNode: Any, content: Any) -> Iterator[Any]:
         node.SetAndObserveDisplayNodeID(display.GetID())
         node.SetAndObserveTransformNodeID(segmentationNode.GetTransformNodeID())
         node.SetNodeReferenceID(role, segmentationNode.GetNodeReferenceID(role))
+        foundIn.copyReferences(segmentationNode, node)
         yield node
     finally:
         scene.RemoveNode(node)

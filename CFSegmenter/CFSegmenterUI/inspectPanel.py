@@ -7,7 +7,6 @@ from typing import Any
 
 import qt
 import slicer
-import vtk
 from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
@@ -16,6 +15,7 @@ from CFSegmenterLib.errors import UserError
 from . import compat, maps, segmentations
 from .mapList import MapList
 from .models import ModelInfo
+from .observation import Observation
 from .probePoint import ProbePoint
 from .ranking import showRanking
 from .runText import progressText
@@ -35,6 +35,7 @@ class InspectPanel(VTKObservationMixin):
         self._session = session
         self._scene = session.scene
         self._node: Any = None
+        self._choices = Observation(self._update)
         self._guiTag: Any = None
         self._volume: Any = None
         self._model: ModelInfo | None = None
@@ -55,20 +56,19 @@ class InspectPanel(VTKObservationMixin):
         session.addListener(self._onSession)
         self.addObserver(self._scene, self._scene.NodeRemovedEvent, self._onNodeRemoved)
         self.addObserver(self._scene, self._scene.EndCloseEvent, self._onSceneClosed)
-        self.addObserver(self._scene, self._scene.EndImportEvent, self._onSceneImported)
         self._update()
 
     def setParameterNode(self, node: Any) -> None:
         """Show the choices of `node` and write the user's into it; None lets go of it."""
+        self._choices.end()
         if self._node is not None:
             self._node.disconnectGui(self._guiTag)
-            self.removeObserver(self._node, vtk.vtkCommand.ModifiedEvent, self._update)
             self._point.setPlacing(False)
             self._point.setNode(None)
         self._node = node
         if node is not None:
             self._guiTag = compat.connectGui(node, self.ui)
-            self.addObserver(node, vtk.vtkCommand.ModifiedEvent, self._update)
+        self._choices.of(node, "ModifiedEvent")
         self._update()
         self._takeUpMap()
 
@@ -278,11 +278,6 @@ class InspectPanel(VTKObservationMixin):
         self._onLegend()
         self._enable()
 
-    def _onSceneImported(self, caller: Any = None, event: Any = None) -> None:
-        """Choices and views may be those of the scene that was loaded, or added."""
-        self._update()
-        self._takeUpMap()
-
     # What is shown
 
     def _update(self, caller: Any = None, event: Any = None) -> None:
@@ -357,10 +352,12 @@ class InspectPanel(VTKObservationMixin):
             self._onLegend()
 
     def _giveUpMap(self) -> None:
-        """Restore the views where the map was deleted, or is another volume's."""
-        shown = self._shown
-        isGone = self._layers.isShowing if shown is None else maps.volumeOf(shown) is not self._volume
-        if isGone and not self._scene.IsImporting():  # it may be neither when all is there
+        """Restore the views where the map or its volume was deleted, or another volume is chosen."""
+        if self._shown is None:
+            isGone = self._layers.isShowing
+        else:
+            isGone = self._volume is None or maps.volumeOf(self._shown) is not self._volume
+        if isGone:
             self._restore()
 
     def _isSimilarityShown(self) -> bool:

@@ -9,10 +9,7 @@ import qt
 from slicer.i18n import tr as _
 
 from .models import ModelInfo
-
-ROW_MARGIN = 6
-"""Pixels that a row of a table is higher than its text."""
-
+from .tables import ROW_MARGIN
 
 LICENCE, SOURCE = 4, 1
 """Columns, of the table of sources and of that of scores, with texts that may be long."""

@@ -34,6 +34,9 @@ class CFSegmenterParameterNode:
         updateSimilarityWeights: what it knew is kept with most force where an old structure is.
     """
 
+    # A wrapper reads each field anew when it hears of a change, and VTK tells last of it who began to listen first: so
+    # when a script changes the first or the last field with a wrapper of its own, panels may find the old value.
+    updatePseudoLabels: bool = False
     inputVolume: vtkMRMLScalarVolumeNode
     outputSegmentation: vtkMRMLSegmentationNode
     targets: list[str]
@@ -55,5 +58,4 @@ class CFSegmenterParameterNode:
     unlabelledFolder: str
     updateBudget: Annotated[str, Default("10min")]
     updateLearningRate: str
-    updatePseudoLabels: bool = False
     updateSimilarityWeights: bool = False

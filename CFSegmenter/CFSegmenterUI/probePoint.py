@@ -9,6 +9,8 @@ import qt
 from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
+from .observation import Observation
+
 NODE_CLASS = "vtkMRMLMarkupsFiducialNode"
 SETTLE_MILLISECONDS = 150
 """A dragged point moves with every event of the mouse; it is asked about at most this often."""
@@ -29,6 +31,7 @@ class ProbePoint(VTKObservationMixin):
         self._moved = moved
         self._placing = placing
         self._node = None
+        self._points = Observation(self._onPointEvent)
         self._told: tuple[float, float, float] | None = None
         self._timer = qt.QTimer()
         self._timer.setSingleShot(True)
@@ -41,12 +44,9 @@ class ProbePoint(VTKObservationMixin):
         """Follow the points of another markups node; None follows nothing."""
         if node is self._node:
             return
-        for event in self._events(self._node):
-            self.removeObserver(self._node, event, self._onPointEvent)
         self._node = node
         self._told = self.position
-        for event in self._events(node):
-            self.addObserver(node, event, self._onPointEvent)
+        self._points.of(node, *self._events(node))
         self._onPlaceMode()
 
     def newNode(self) -> Any:

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import qt
 
+from .tables import ROW_MARGIN
+
 BAR_STEPS = 100
-ROW_MARGIN = 6
-"""Pixels that a row is higher than its text."""
 
 
 def showRanking(table: qt.QTableWidget, ranked: Sequence[tuple[str, float]]) -> None:

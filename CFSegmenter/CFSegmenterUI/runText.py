@@ -35,8 +35,8 @@ def progressText(what: str, secondsLeft: float | None) -> str:
 def resultText(results: Sequence[Any]) -> str:
     """What the SegmentResults of a volume, or of the frames of a sequence, say together.
 
-    Number of structures and time, whether the network was passed, volumes, what was found in no frame, and what was
-    kept because the user had changed it.
+    Number of structures and time, what the scan was read as, whether the network was passed, volumes, what was found
+    in no frame, and what was kept because the user had changed it.
     """
     found, kept = millilitersOf(results), dict.fromkeys(name for each in results for name in each.kept)
     missing = [name for name in dict.fromkeys(n for each in results for n in each.missing) if name not in found]
@@ -45,6 +45,9 @@ def resultText(results: Sequence[Any]) -> str:
     )
     if len(results) > 1:
         said = _("{count} frames: {result}").format(count=len(results), result=said)
+    protocols = dict.fromkeys(each.protocol for each in results if each.protocol)
+    if protocols:
+        said += " " + _("Read as {protocol}.").format(protocol=", ".join(protocols))
     if not any(each.encoded for each in results):
         said += " " + _("The volume was encoded already.")
     lines = [said, volumesText(found, LISTED)]

@@ -18,7 +18,9 @@ class ScanSelector(VTKObservationMixin):
         self._selector = selector
         self._scene = scene
         # The ID of a map that is gone may be a scan's by now.
-        for event in (scene.NodeAddedEvent, scene.NodeRemovedEvent, scene.EndBatchProcessEvent):
+        for event in (scene.NodeAddedEvent, scene.NodeRemovedEvent):
+            self.addObserver(scene, event, self._onNode)
+        for event in (scene.EndImportEvent, scene.EndCloseEvent, scene.EndBatchProcessEvent):
             self.addObserver(scene, event, self._update)
         self._update()
 
@@ -26,6 +28,9 @@ class ScanSelector(VTKObservationMixin):
         """Let go of the scene."""
         self.removeObservers()
 
-    def _update(self, caller: Any = None, event: Any = None) -> None:
+    def _onNode(self, caller: Any = None, event: Any = None) -> None:
         if not self._scene.IsBatchProcessing():
-            self._selector.sortFilterProxyModel().hiddenNodeIDs = [node.GetID() for node in maps.mapsIn(self._scene)]
+            self._update()
+
+    def _update(self, caller: Any = None, event: Any = None) -> None:
+        self._selector.sortFilterProxyModel().hiddenNodeIDs = [node.GetID() for node in maps.mapsIn(self._scene)]

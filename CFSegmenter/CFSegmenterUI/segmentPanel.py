@@ -7,13 +7,13 @@ from typing import Any
 
 import qt
 import slicer
-import vtk
 from slicer.i18n import tr as _
 
 from . import compat, segmentations, subjectHierarchy, volumes
 from .estimate import estimateRun, machineFor
 from .frameRun import FrameRun
 from .models import ModelInfo
+from .observation import Observation
 from .presets import Presets
 from .runText import millilitersOf, progressText, resultText, volumesText
 from .scanSelector import ScanSelector
@@ -29,7 +29,8 @@ class SegmentPanel:
         self._session = session
         self._node: Any = None
         self._guiTag: Any = None
-        self._nodeTag: Any = None
+        self._choicesMade = Observation(self._onNodeModified)
+        self._scanFilled = Observation(self._onVolumeModified)
         self._task: Any = None
         self._isCancelling = False
         self._shownModel: ModelInfo | None = None
@@ -52,14 +53,14 @@ class SegmentPanel:
 
     def setParameterNode(self, node: Any) -> None:
         """Show the choices of `node` and write the user's into it; None lets go of it."""
+        self._choicesMade.end()
         if self._node is not None:
             self._node.disconnectGui(self._guiTag)
-            self._node.RemoveObserver(self._nodeTag)
         self._node = node
-        self._volume = node.inputVolume if node is not None else None
+        self._follow(node.inputVolume if node is not None else None)
         if node is not None:
             self._guiTag = compat.connectGui(node, self.ui)
-            self._nodeTag = node.AddObserver(vtk.vtkCommand.ModifiedEvent, self._onNodeModified)
+            self._choicesMade.of(node, "ModifiedEvent")
         self._update()
 
     def cleanup(self) -> None:
@@ -180,11 +181,19 @@ class SegmentPanel:
     def _onNodeModified(self, caller: Any = None, event: Any = None) -> None:
         """The node also has what other panels choose, a slider's every step among it: that changes nothing here."""
         if self._node.inputVolume is not self._volume:
-            self._volume = self._node.inputVolume
+            self._follow(self._node.inputVolume)
             # What was found in one scan must not be replaced by what is found in another.
             self._node.outputSegmentation = segmentations.segmentationOf(self._volume) if self._volume else None
+        self._onVolumeModified()
+
+    def _onVolumeModified(self, caller: Any = None, event: Any = None) -> None:
+        """Voxels, place and further frames come after the volume; a sequence that plays says so with every frame."""
         if self._choices() != self._shownChoices:
             self._update()
+
+    def _follow(self, volume: Any) -> None:
+        self._volume = volume
+        self._scanFilled.of(volume, "ModifiedEvent")
 
     # What is shown
 
@@ -298,13 +307,15 @@ class SegmentPanel:
         return RunOptions(model.folder if model else "", self._node.device, named if known else None)
 
     def _choices(self) -> tuple[Any, ...]:
-        """All that this panel depends on in the parameter node, the volume first."""
+        """All that this panel depends on in parameter node and volume, the volume's ID first."""
         node = self._node
         if node is None:
             return ()
         volume = node.inputVolume
         chosen = (node.outputSegmentation is None, tuple(node.targets), node.allFrames, node.model, node.device)
-        return volume.GetID() if volume else None, *chosen, node.protocol
+        image = volume.GetImageData() if volume else None
+        read = (image.GetDimensions(), volumes.ijkToRas(volume).tobytes()) if image else ()
+        return volume.GetID() if volume else None, *chosen, node.protocol, *read, self._frameCount()
 
     def _areAllFramesAsked(self) -> bool:
         return self._node.allFrames and self._frameCount() > 1

@@ -17,7 +17,7 @@ from CFSegmenterLib.errors import UserError
 from CFSegmenterLib.own_structures import color_of_name
 from CFSegmenterLib.structures import Vocabulary
 
-from . import compat, labelmaps, provenance, subjectHierarchy
+from . import compat, foundIn, labelmaps, provenance, subjectHierarchy
 from .provenance import Provenance
 from .terminology import entryOf
 from .volumes import frameNode, ijkToRas
@@ -25,8 +25,8 @@ from .volumes import frameNode, ijkToRas
 STRUCTURE_TAG, PROMPT_TAG = provenance.PREFIX + "Structure", provenance.PREFIX + "Prompt"
 """The first makes a segment one of ours: without it, it is the user's. The second says what was asked for."""
 
-VOLUME_TAG, VOXELS_TAG = provenance.PREFIX + "Volume", provenance.PREFIX + "Voxels"
-"""ID of the volume that it was found in, and a checksum of what was written: what another one has, the user changed."""
+VOXELS_TAG = provenance.PREFIX + "Voxels"
+"""A checksum of what was written: what another one has, the user changed."""
 
 
 @dataclass(frozen=True)
@@ -68,19 +68,12 @@ def ownSegments(segmentationNode: Any, volumeNode: Any = None) -> dict[str, str]
     for number in range(segmentation.GetNumberOfSegments()):
         segment, segmentID = segmentation.GetNthSegment(number), segmentation.GetNthSegmentID(number)
         structure = _tagOf(segment, STRUCTURE_TAG)
-        if not structure or (volumeNode is not None and not _isOf(segment, segmentationNode, volumeNode)):
+        if not structure or (volumeNode is not None and not foundIn.isOf(segment, segmentationNode, volumeNode)):
             continue
         # A copy that the user has made of a segment has our tags, but not our ID.
         if structure not in own or segmentID == segmentIdOf(structure):
             own[structure] = segmentID
     return own
-
-
-def _isOf(segment: Any, segmentationNode: Any, volumeNode: Any) -> bool:
-    """Whether a segment of ours was found in a volume; older ones do not say in which."""
-    said = _tagOf(segment, VOLUME_TAG)
-    reference = segmentationNode.GetNodeReference(segmentationNode.GetReferenceImageGeometryReferenceRole())
-    return said == volumeNode.GetID() if said else reference is None or reference is volumeNode
 
 
 def _isChanged(segmentation: Any, segmentID: str) -> bool:
@@ -140,7 +133,7 @@ def writeSegments(
             _tag(segment, structure, made, (prompts or {}).get(structure, structure))
             # In a whole layer of its own it is written without a look at any other segment.
             labels = mask[box].astype(np.uint8)
-            segment.SetTag(VOLUME_TAG, volumeNode.GetID())
+            foundIn.write(segment, segmentationNode, volumeNode)
             segment.SetTag(VOXELS_TAG, labelmaps.digestOf(labels))
             _write(segmentationNode, segmentID, labelmaps.imageOf(labels, box, affine))
             content[segmentID] = box, labels

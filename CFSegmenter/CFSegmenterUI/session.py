@@ -9,7 +9,6 @@ import dataclasses
 import datetime
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from CFSegmenterLib.errors import Cancelled, UserError
 from CFSegmenterLib.structures import Vocabulary
 
 from . import maps, provenance, segmentations, undo, volumes
+from .answers import Query, SegmentResult
 from .conversation import Conversation, RunOptions
 from .maskLayers import MaskLayers
 from .models import ModelInfo, modelInfo, storeOf
@@ -27,37 +27,6 @@ from .provenance import Provenance
 from .task import Task
 
 __all__ = ["Query", "RunOptions", "SegmentResult", "Session"]
-
-
-@dataclass(frozen=True)
-class Query:
-    """A direction to compare every voxel with, as the worker's `probe` and `prototype` answer it."""
-
-    name: str
-    arrays: dict[str, np.ndarray] = field(repr=False)
-
-
-@dataclass(frozen=True)
-class SegmentResult:
-    """What a run gave.
-
-    Attributes:
-        node: the segmentation that was written.
-        segments: structure -> segment ID, of those that were found.
-        milliliters: structure -> volume, of the same.
-        missing: asked for, and nowhere in the volume.
-        kept: asked for, but the segment that there was had been changed by hand and was left as it is.
-        seconds: from the request to the segments.
-        encoded: whether the volume had to pass through the network.
-    """
-
-    node: Any
-    segments: dict[str, str]
-    milliliters: dict[str, float]
-    missing: tuple[str, ...]
-    kept: tuple[str, ...]
-    seconds: float
-    encoded: bool
 
 
 class Session:
@@ -223,8 +192,9 @@ class Session:
             voxel = float(np.prod(volumes.frameNode(volumeNode, frame).GetSpacing())) / 1000
             milliliters = {name: int(np.count_nonzero(masks[name])) * voxel for name in written.segments}
             missing = tuple(name for name in masks if name not in written.segments and name not in written.kept)
-            seconds = time.monotonic() - started
-            task.finish(SegmentResult(node, written.segments, milliliters, missing, written.kept, seconds, encoded))
+            found = node, written.segments, milliliters, missing, written.kept
+            protocol = self._talk.protocolOf(volumeNode, options, frame)
+            task.finish(SegmentResult(*found, time.monotonic() - started, encoded, protocol))
 
         self._talk.ask(task, volumeNode, options, "segment", {"structures": asked}, None, write, frame)
         return task

@@ -45,7 +45,7 @@ class SetupPanel:
         self._requirements = resourcePath("requirements.txt")
         self._isWorkerNeeded = isWorkerNeeded
         self._chooseFolder = chooseFolder or self._folderDialog
-        self._askUser = confirm or self._confirmDialog
+        self._askUser = confirm or dependencies.confirmInstall
         self._hasAgreed = False
         self._missing = Missing()
         self._request: Any = None
@@ -143,9 +143,6 @@ class SetupPanel:
     def _folderDialog(self) -> str:
         return qt.QFileDialog.getExistingDirectory(self._widget, _("Folder of wheel files (*.whl)"))
 
-    def _confirmDialog(self, question: str) -> bool:
-        return slicer.util.confirmOkCancelDisplay(question, windowTitle=_("CFSegmenter: install what is missing"))
-
     # Where the worker runs
 
     def _onCommandEdited(self) -> None:
@@ -191,7 +188,7 @@ class SetupPanel:
         self._session.refreshModels()
 
     def _onNoAnswer(self, text: str = "", gone: bool = False) -> None:
-        self._endTest(text or _("The test was broken off."))
+        self._endTest(text or _("The test was cancelled."))
 
     def _endTest(self, text: str) -> None:
         self._request = None

@@ -1,4 +1,9 @@
-"""Stand-in for qMRMLNodeComboBox: lists the nodes of a real scene."""
+"""Stand-in for qMRMLNodeComboBox: lists the nodes of a real scene.
+
+Which node is current when rows come and go is Qt's decision, as in Slicer, and so it is another one than the user's at
+times: the first node where there was none and "None" is no choice, a neighbour of a node that is deleted, and the first
+node or "None" after a scene was loaded or closed, since all rows are made anew then.
+"""
 
 from __future__ import annotations
 
@@ -61,16 +66,15 @@ class qMRMLNodeComboBox(QWidget):
         self._scene = None
         self._attributes = []
         self._proxyModel = qMRMLSortFilterProxyModel(self)
-        self._ids = []
         self._current = ""
-        self._refreshing = False
+        self._isSwitching = False
         self._sceneObservers = Observers(self)
         self._nodeObservers = Observers(self)
         self._box = QComboBox(self)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self._box)
-        self._box.currentIndexChanged.connect(self._onPicked)
+        self._box.currentIndexChanged.connect(self._tell)
         self._box.activated.connect(self._onActivated)
 
     def mrmlScene(self):
@@ -84,11 +88,12 @@ class qMRMLNodeComboBox(QWidget):
         if scene is not None:
             self._sceneObservers.addWithNode(scene, scene.NodeAddedEvent, self._onNodeAdded)
             self._sceneObservers.addWithNode(scene, scene.NodeAboutToBeRemovedEvent, self._onNodeAboutToBeRemoved)
-            for event in (scene.NodeRemovedEvent, scene.EndCloseEvent, scene.EndBatchProcessEvent):
-                self._sceneObservers.add(scene, event, self._refresh)
-        self._refresh()
-        if not self._current and self._ids and not self.noneEnabled:
-            self._select(self._ids[0])
+            for event in (scene.EndImportEvent, scene.EndCloseEvent):
+                self._sceneObservers.add(scene, event, self._makeRowsAnew)
+        self._isSwitching = True
+        self._makeRowsAnew()
+        self._isSwitching = False
+        self._tell()
 
     # The chosen node
 
@@ -96,12 +101,10 @@ class qMRMLNodeComboBox(QWidget):
         return self._scene.GetNodeByID(self._current) if self._scene and self._current else None
 
     def setCurrentNode(self, node):
-        """Choose a node (or its ID); one that is not listed is ignored, None chooses nothing."""
+        """Choose a node (or its ID); None, or one that is not listed, chooses nothing."""
         nodeId = node if isinstance(node, str) else node.GetID() if node else ""
-        if nodeId and nodeId not in self._ids:
-            self._refresh()
-        if not nodeId or nodeId in self._ids:
-            self._select(nodeId)
+        row = self._box.findData(nodeId) if nodeId in self._ids else -1
+        self._box.setCurrentIndex(row if row >= 0 else self._firstRow - 1)
 
     def getCurrentNodeID(self):
         return self._current
@@ -113,7 +116,7 @@ class qMRMLNodeComboBox(QWidget):
     currentNodeId = Property(str, getCurrentNodeID, setCurrentNodeID)
 
     def setCurrentNodeIndex(self, index):
-        self._select(self._ids[index])
+        self._box.setCurrentIndex(self._firstRow + index)
 
     # The listed nodes
 
@@ -175,51 +178,65 @@ class qMRMLNodeComboBox(QWidget):
         found = node.GetAttribute(name)
         return found is not None and (value is None or found == str(value))
 
-    def _refresh(self):
-        if self._refreshing:
-            return
-        self._refreshing = True
+    @property
+    def _firstRow(self) -> int:
+        """Of the nodes: "None" stands before them."""
+        return 1 if self._box.count() and self._box.itemData(0) == "" else 0
+
+    @property
+    def _ids(self) -> list[str]:
+        return [self._box.itemData(row) for row in range(self._firstRow, self._box.count())]
+
+    def _listed(self) -> list:
         scene = self._scene
         nodes = [scene.GetNthNode(i) for i in range(scene.GetNumberOfNodes())] if scene else []
-        nodes = [one for one in nodes if self._isListed(one)]
-        self._ids = [one.GetID() for one in nodes]
+        return [one for one in nodes if self._isListed(one)]
+
+    def _makeRowsAnew(self):
+        self._box.model().removeRows(self._firstRow, self._box.count() - self._firstRow)
+        self._refresh()
+
+    def _refresh(self):
+        """Take out the rows that are not to be listed any more, and put in those that are missing."""
+        if self.noneEnabled != bool(self._firstRow):
+            if self.noneEnabled:
+                self._box.insertItem(0, self.noneDisplay, "")
+            else:
+                self._box.removeItem(0)
+        nodes = self._listed()
+        wanted = [one.GetID() for one in nodes]
+        for nodeId in [one for one in self._ids if one not in wanted]:
+            self._box.removeItem(self._box.findData(nodeId))
+        for number, node in enumerate(nodes):
+            if node.GetID() not in self._ids:
+                self._box.insertItem(self._firstRow + number, node.GetName(), node.GetID())
         self._nodeObservers.clear()
-        self._box.clear()
-        if self.noneEnabled:
-            self._box.addItem(self.noneDisplay, "")
         for node in nodes:
             self._nodeObservers.add(node, vtk.vtkCommand.ModifiedEvent, self._onNodeModified)
-            self._box.addItem(node.GetName(), node.GetID())
-        self._refreshing = False
-        self._select(self._current if self._current in self._ids else "")
 
-    def _select(self, nodeId):
-        changed = nodeId != self._current
+    def _tell(self):
+        """Say which node is current, where that is another one than before."""
+        nodeId = self._box.currentData() or ""
+        if self._isSwitching or nodeId == self._current:
+            return
         self._current = nodeId
-        self._refreshing = True
-        self._box.setCurrentIndex(self._box.findData(nodeId) if nodeId or self.noneEnabled else -1)
-        self._refreshing = False
-        if changed:
-            node = self.currentNode()
-            self.currentNodeChanged[object].emit(node)
-            self.currentNodeChanged[bool].emit(node is not None)
-            self.currentNodeIDChanged.emit(nodeId)
-
-    def _onPicked(self, index):
-        if not self._refreshing:
-            self._select(self._box.itemData(index) or "")
+        node = self.currentNode()
+        self.currentNodeChanged[object].emit(node)
+        self.currentNodeChanged[bool].emit(node is not None)
+        self.currentNodeIDChanged.emit(nodeId)
 
     def _onActivated(self, index):
         self.nodeActivated.emit(self.currentNode())
 
     def _onNodeAdded(self, node):
-        if self._isListed(node):
+        if self._isListed(node) and not self._scene.IsImporting():
             self._refresh()
             self.nodeAdded.emit(node)
 
     def _onNodeAboutToBeRemoved(self, node):
-        if node is not None and node.GetID() in self._ids:
+        if node is not None and node.GetID() in self._ids and not self._scene.IsClosing():
             self.nodeAboutToBeRemoved.emit(node)
+            self._box.removeItem(self._box.findData(node.GetID()))
 
     def _onNodeModified(self):
         for nodeId in self._ids:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import typing
+import weakref
 from dataclasses import dataclass
 
 import slicer
@@ -65,6 +66,44 @@ class Parameter:
             self.kind.write(node, self.basename, value)
 
 
+class CachedParameter:
+    """A parameter of one node, which is read anew only when the node says that it was modified.
+
+    So a referenced node that comes into the scene later, as during an import, is not noticed.
+    """
+
+    def __init__(self, parameter: Parameter, node):
+        self._parameter, self._node = parameter, node
+        self._isWriting = False
+        self._value = parameter.read(node)
+        reference = weakref.ref(self)  # the node must not keep what remembers its values alive
+        self._tag = node.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda caller, event: reference()._onModified())
+
+    def __del__(self):
+        if hasattr(self, "_tag"):
+            self._node.RemoveObserver(self._tag)
+
+    def read(self):
+        return self._value
+
+    def write(self, value) -> None:
+        """
+        Raises:
+            TypeError, ValueError: the value is of another type, or not allowed by an annotation.
+        """
+        self._isWriting = True
+        try:
+            with slicer.util.NodeModify(self._node):  # who hears of the change finds the new value
+                self._parameter.write(self._node, value)
+                self._value = self._parameter.read(self._node)
+        finally:
+            self._isWriting = False
+
+    def _onModified(self) -> None:
+        if not self._isWriting:
+            self._value = self._parameter.read(self._node)
+
+
 class ParameterNodeWrapper:
     """What the decorator adds to a class."""
 
@@ -74,8 +113,7 @@ class ParameterNodeWrapper:
         self.parameterNode = parameterNode
         self._guis = {}
         self._updatingGui = False
-        for parameter in self.allParameters.values():
-            parameter.read(parameterNode)
+        self._cached = {name: CachedParameter(one, parameterNode) for name, one in self.allParameters.items()}
 
     # Values by name
 
@@ -91,10 +129,12 @@ class ParameterNodeWrapper:
         return cls._parameter(name).datatype
 
     def getValue(self, name):
-        return self._parameter(name).read(self.parameterNode)
+        self._parameter(name)
+        return self._cached[name].read()
 
     def setValue(self, name, value):
-        self._parameter(name).write(self.parameterNode, value)
+        self._parameter(name)
+        self._cached[name].write(value)
 
     @classmethod
     def _parameter(cls, name: str) -> Parameter:
@@ -207,7 +247,7 @@ def _wrapped(classtype: type) -> type:
     if taken:
         raise ValueError(f"reserved names in a parameter node: {', '.join(sorted(taken))}")
     parameters = {name: _parameterOf(classtype, name, datatype) for name, datatype in hints.items()}
-    members = {name: property(_reader(one), _writer(one)) for name, one in parameters.items()}
+    members = {name: property(_reader(name), _writer(name)) for name in parameters}
     about = {name: getattr(classtype, name) for name in ("__doc__", "__module__", "__qualname__")}
     members |= about | {"allParameters": parameters}
     return type(classtype.__name__, (ParameterNodeWrapper, classtype), members)
@@ -222,9 +262,9 @@ def _parameterOf(classtype: type, name: str, datatype) -> Parameter:
     return Parameter(name, datatype, kind, limits, getattr(classtype, name, stated))
 
 
-def _reader(parameter: Parameter):
-    return lambda self: parameter.read(self.parameterNode)
+def _reader(name: str):
+    return lambda self: self._cached[name].read()
 
 
-def _writer(parameter: Parameter):
-    return lambda self, value: parameter.write(self.parameterNode, value)
+def _writer(name: str):
+    return lambda self, value: self._cached[name].write(value)

@@ -67,6 +67,25 @@ def test_values_survive_saving_and_loading_of_the_scene(parameters, scene, tmp_p
     assert (loaded.either.GetName(), loaded.targets, loaded.threshold) == ("model", ["liver"], -0.25)
 
 
+def test_a_node_that_comes_into_the_scene_after_what_refers_to_it_is_not_noticed(parameters, node, scene):
+    volume = scene.CreateNodeByClass("vtkMRMLScalarVolumeNode")
+    volume.UnRegister(None)
+    node.SetNodeReferenceID("volume", "vtkMRMLScalarVolumeNode1")
+    assert scene.AddNode(volume).GetID() == "vtkMRMLScalarVolumeNode1"
+    assert parameters.volume is None
+    assert Parameters(node).volume is node.GetNodeReference("volume") is volume
+    node.Modified()
+    assert parameters.volume is volume
+
+
+def test_a_wrapper_that_is_gone_observes_the_node_no_more(scene):
+    node = scene.AddNewNodeByClass("vtkMRMLScriptedModuleNode")
+    wrapped = Parameters(node)
+    assert node.HasObserver(vtk.vtkCommand.ModifiedEvent)
+    del wrapped
+    assert not node.HasObserver(vtk.vtkCommand.ModifiedEvent)
+
+
 def test_a_change_of_the_list_is_a_change_of_the_node(parameters, node):
     parameters.targets = ["liver", "spleen"]
     parameters.targets.append("heart")

@@ -136,6 +136,48 @@ def test_the_node_selector_chooses_the_first_node_where_none_is_no_choice(scene)
     assert selector.currentNode() is model
 
 
+def a_selector_of_models(scene, noneEnabled):
+    selector = slicer.qMRMLNodeComboBox()
+    selector.nodeTypes = ["vtkMRMLModelNode"]
+    selector.noneEnabled = noneEnabled
+    selector.setMRMLScene(scene)
+    return selector
+
+
+@pytest.mark.parametrize("noneEnabled", [False, True])
+def test_the_first_node_of_a_scene_is_chosen_by_itself_where_none_is_no_choice(scene, noneEnabled):
+    selector = a_selector_of_models(scene, noneEnabled)
+    first = scene.AddNewNodeByClass("vtkMRMLModelNode")
+    scene.AddNewNodeByClass("vtkMRMLModelNode")
+    assert selector.currentNode() is (None if noneEnabled else first)
+
+
+@pytest.mark.parametrize("noneEnabled", [False, True])
+def test_deleting_the_current_node_chooses_its_neighbour(scene, noneEnabled):
+    selector = a_selector_of_models(scene, noneEnabled)
+    first, second, third = (scene.AddNewNodeByClass("vtkMRMLModelNode") for _ in range(3))
+    selector.setCurrentNode(second)
+    scene.RemoveNode(second)
+    assert selector.currentNode() is third
+    scene.RemoveNode(third)
+    assert selector.currentNode() is first
+    scene.RemoveNode(first)
+    assert selector.currentNode() is None
+
+
+@pytest.mark.parametrize("noneEnabled", [False, True])
+def test_a_scene_that_is_added_makes_the_rows_of_the_node_selector_anew(scene, noneEnabled, tmp_path):
+    first, second = (scene.AddNewNodeByClass("vtkMRMLModelNode") for _ in range(2))
+    assert slicer.util.saveScene(str(tmp_path / "scene.mrb"))
+    selector = a_selector_of_models(scene, noneEnabled)
+    selector.setCurrentNode(second)
+    got = []
+    selector.connect("currentNodeChanged(vtkMRMLNode*)", got.append)
+    slicer.util.loadScene(str(tmp_path / "scene.mrb"))
+    assert selector.nodeCount() == 4
+    assert got == ([None] if noneEnabled else [None, first])
+
+
 def test_the_node_selector_leaves_out_the_nodes_with_hidden_ids(scene):
     first, second = (scene.AddNewNodeByClass("vtkMRMLModelNode") for _ in range(2))
     selector = slicer.qMRMLNodeComboBox()
@@ -150,11 +192,11 @@ def test_the_node_selector_leaves_out_the_nodes_with_hidden_ids(scene):
 
 def test_a_node_selector_that_is_gone_observes_the_scene_no_more(scene):
     selector = slicer.qMRMLNodeComboBox()
-    before = scene.HasObserver(scene.EndBatchProcessEvent)
+    before = scene.HasObserver(scene.EndImportEvent)
     selector.setMRMLScene(scene)
-    assert scene.HasObserver(scene.EndBatchProcessEvent)
+    assert scene.HasObserver(scene.EndImportEvent)
     del selector
-    assert scene.HasObserver(scene.EndBatchProcessEvent) == before
+    assert scene.HasObserver(scene.EndImportEvent) == before
 
 
 def test_the_segment_selector_lists_the_segments_of_the_chosen_segmentation(scene):

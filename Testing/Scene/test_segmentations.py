@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import slicer
 import vtk
-from CFSegmenterUI import labelmaps, segmentations
+from CFSegmenterUI import foundIn, labelmaps, segmentations
 from CFSegmenterUI.segmentations import maskOf, newSegmentation, ownSegments, writeSegments
 
 from CFSegmenterLib.errors import UserError
@@ -269,6 +269,81 @@ def test_the_segmentation_of_a_scan_is_the_one_that_holds_what_was_found_in_it_l
         write(node, volume, {"liver": mask})
     assert segmentations.segmentationOf(prior) is nodes[1]
     assert segmentations.segmentationOf(followUp) is nodes[2]
+
+
+def named(scene, name):
+    return [node for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode", scene) if node.GetName() == name]
+
+
+def makeOld(node, volume, earlierID=None):
+    """Segments as an earlier version left them, which noted the ID of their volume."""
+    segmentation = node.GetSegmentation()
+    for segmentID in ownSegments(node).values():
+        segmentation.GetSegment(segmentID).SetTag("CFSegmenter.Volume", earlierID or volume.GetID())
+    for number in range(node.GetNumberOfNodeReferenceRoles()):
+        role = node.GetNthNodeReferenceRole(number)
+        if role.startswith(foundIn.ROLE):
+            node.RemoveNodeReferenceIDs(role)
+
+
+def test_segments_of_a_scene_that_is_added_stay_those_of_their_scan_though_its_id_was_another_s(scene, tmp_path):
+    mask = block((1, 1, 1), (4, 4, 4))
+    volume = addVolume(scene, name="B")
+    write(newSegmentation(scene, volume), volume, {"liver": mask})
+    assert slicer.util.saveScene(str(tmp_path / "scene.mrb"))
+    identity = volume.GetID()
+    scene.Clear(0)
+    mine = addVolume(scene, name="A")
+    assert mine.GetID() == identity
+    slicer.util.loadScene(str(tmp_path / "scene.mrb"))
+    (theirs,) = named(scene, "B")
+    (node,) = slicer.util.getNodesByClass("vtkMRMLSegmentationNode", scene)
+    assert theirs.GetID() != identity
+    assert segmentations.segmentationOf(mine) is None and segmentations.segmentationOf(theirs) is node
+    assert ownSegments(node, mine) == {} and list(ownSegments(node, theirs)) == ["liver"]
+    second = write(node, mine, {"liver": ~mask})["liver"]
+    first = ownSegments(node, theirs)["liver"]
+    assert first != second
+    np.testing.assert_array_equal(maskOf(node, first, theirs), mask)
+
+
+def test_a_scene_that_is_added_to_itself_has_two_scans_with_their_own_segments(scene, tmp_path):
+    mask = block((1, 1, 1), (4, 4, 4))
+    volume = addVolume(scene, name="scan")
+    node = newSegmentation(scene, volume)
+    write(node, volume, {"liver": mask})
+    assert slicer.util.saveScene(str(tmp_path / "scene.mrb"))
+    slicer.util.loadScene(str(tmp_path / "scene.mrb"))
+    (copy,) = (each for each in named(scene, "scan") if each is not volume)
+    assert segmentations.segmentationOf(volume) is node
+    assert segmentations.segmentationOf(copy) not in (None, node)
+
+
+def test_a_copy_of_a_scan_is_another_scan(scene):
+    mask = block((1, 1, 1), (4, 4, 4))
+    volume = addVolume(scene)
+    node = newSegmentation(scene, volume)
+    first = write(node, volume, {"liver": mask})["liver"]
+    copy = slicer.modules.volumes.logic().CloneVolume(volume, "copy")
+    copy.SetAttribute(foundIn.MARK, volume.GetAttribute(foundIn.MARK))  # as "Clone" under Data makes it
+    assert ownSegments(node, copy) == {}
+    second = write(node, copy, {"liver": ~mask})["liver"]
+    assert second != first
+    assert ownSegments(node, volume) == {"liver": first} and ownSegments(node, copy) == {"liver": second}
+
+
+def test_segments_of_an_earlier_version_are_gone_on_with_where_they_lie_on_the_grid_of_the_scan(scene):
+    mask = block((1, 1, 1), (4, 4, 4))
+    volume, another = addVolume(scene), addVolume(scene)
+    node = newSegmentation(scene, volume)
+    first = write(node, volume, {"liver": mask})["liver"]
+    makeOld(node, volume)
+    assert ownSegments(node, volume) == {"liver": first} and ownSegments(node, another) == {}
+    makeOld(node, volume, another.GetID())  # which was the volume's before the scene was added to another one
+    assert ownSegments(node, another) == {}, "it lies on another's grid"
+    makeOld(node, volume)
+    assert write(node, volume, {"liver": ~mask}) == {"liver": first}
+    assert ownSegments(node, volume) == {"liver": first}
 
 
 def test_what_is_no_longer_found_goes_only_where_it_was_asked_for(scene):

@@ -164,7 +164,26 @@ def testAClosedSceneLeavesNothingInTheList(panel, teach, link, scene):
     assert ranked(panel) == []
 
 
-def testVolumesThatAreLoadedTogetherCanBeRanked(teach, session, scene):
+def testMarginsAreNotThoseOfVolumesWithTheSameIDsInTheSceneThatIsLoadedNext(panel, link, scene, tmp_path, process):
+    click(panel.ui.rankButton)
+    for margin in (0.6, 0.2, 0.4):
+        answer(link, margin)
+    assert slicer.util.saveScene(str(tmp_path / "scene.mrb"))
+    assert slicer.app.ioManager().loadScene(str(tmp_path / "scene.mrb"))  # closes the one that there is
+    process()
+    assert ranked(panel) == []
+
+
+def testAVolumeThatGetsItsVoxelsAfterItWasAddedCanBeRanked(teach, session, scene, process):
+    panel = teach.nextPanel
+    teach.setParameterNode(newParameterNode())
+    volume = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "CT")
+    slicer.util.updateVolumeFromArray(volume, np.zeros(SHAPE[::-1], np.int16))
+    process()
+    assert panel.ui.rankButton.enabled
+
+
+def testVolumesThatAreLoadedTogetherCanBeRanked(teach, session, scene, process):
     panel = teach.nextPanel
     teach.setParameterNode(newParameterNode())
     assert "load some" in panel.ui.rankButton.toolTip
@@ -172,6 +191,7 @@ def testVolumesThatAreLoadedTogetherCanBeRanked(teach, session, scene):
     for name in ("CT", "MR"):
         slicer.util.addVolumeFromArray(np.zeros(SHAPE[::-1], np.int16), name=name)
     scene.EndState(scene.BatchProcessState)
+    process()
     assert panel.ui.rankButton.enabled
 
 

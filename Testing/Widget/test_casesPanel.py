@@ -299,6 +299,20 @@ def testKindOfScanIsThatOfTheVolumeAndOfTheCaseBefore(panel, node, link, scene, 
     assert panel.ui.modalityComboBox.currentText == "ct"
 
 
+def testKindOfScanIsReadAgainWhereASceneSaysItAfterTheScanWasAdded(panel, node, link, scene, volume, segmentation):
+    def kind():
+        return panel.ui.modalityComboBox.currentText
+
+    node.inputVolume = slicer.util.addVolumeFromArray(np.zeros((3, 3, 3), np.int16), name="next")
+    panel.ui.modalityComboBox.setEditText("mr-t2")
+    node.caseSegmentation = segmentation
+    assert kind() == "mr-t2"
+    node.inputVolume.SetVoxelValueUnits(slicer.vtkCodedEntry())
+    node.inputVolume.GetVoxelValueUnits().SetValueSchemeMeaning("[hnsf'U]", "UCUM", "Hounsfield unit")
+    paint(segmentation, volume, "liver", LIVER)
+    assert kind() == "ct"
+
+
 def testACaseIsWithdrawnWhenTheUserMeansIt(teach, node, link, user):
     openCases(teach, node, link, aCase(1), aCase(5))
     panel = teach.casesPanel

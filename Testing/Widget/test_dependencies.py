@@ -136,6 +136,13 @@ def test_where_the_extension_is_absent_it_is_installed_and_slicer_restarts_befor
     assert installed == []  # else MONAI would bring a torch that does not fit the graphics card
 
 
+def test_an_application_without_extensions_says_so(requirements, installed, withoutTorch, monkeypatch):
+    monkeypatch.setattr(slicer.app, "extensionsManagerModel", lambda: None, raising=False)
+    with pytest.raises(UserError, match=r"^This application cannot load the extension PyTorch; .*wheels\.$"):
+        dependencies.install(requirements, confirm=yes)
+    assert installed == []
+
+
 def test_without_network_everything_comes_from_a_folder_of_wheels(requirements, installed, withoutTorch, tmp_path):
     with pytest.raises(UserError, match="holds no wheel files"):
         dependencies.install(requirements, tmp_path, confirm=yes)

@@ -321,6 +321,23 @@ def testVolumeRemovedMeanwhileIsSaid(ready, link, volume, scene):
     assert not ready.ui.cancelButton.visible
 
 
+def testMapOfAScanThatWasDeletedLeavesTheViewsAndThePanelGoesOn(ready, link, sliceViews, volume, scene):
+    showMapOf(ready, link, "liver")
+    ready.setParameterNode(None)  # the user deletes it under Data
+    scene.RemoveNode(volume)
+    ready.setParameterNode(newParameterNode())
+    assert shownIn(sliceViews[0], scene) is None
+    assert not ready.ui.restoreButton.enabled
+    assert "No volume" in ready.ui.reasonLabel.text
+
+
+def testMapOfAScanThatIsDeletedWhileItIsInspectedLeavesTheViews(ready, link, sliceViews, volume, scene):
+    showMapOf(ready, link, "liver")
+    scene.RemoveNode(volume)
+    assert ready.node.shownMap is None
+    assert shownIn(sliceViews[0], scene) is None
+
+
 def testModelThatIsGoneIsSaid(ready):
     ready.node.model = "/home/me/deleted"
     assert "not in /home/me/deleted any more" in ready.ui.reasonLabel.text
@@ -598,16 +615,23 @@ def drawnOf(mapNode):
     return int(np.count_nonzero(vtk_to_numpy(image.GetPointData().GetScalars())[:, 3]))
 
 
+def loadScene(panel, path):
+    """Load a scene while the panel is open: meanwhile the module lets go of the choices."""
+    panel.setParameterNode(None)
+    slicer.util.loadScene(str(path))
+    panel.node = newParameterNode()
+    panel.setParameterNode(panel.node)
+
+
 def testSceneLoadedWhileThePanelIsOpenShowsOfItsMapWhatIsAboveTheThreshold(ready, link, scene, tmp_path):
     showMapOf(ready, link, "liver")
     assert drawnOf(ready.node.shownMap) == 24
     assert slicer.util.saveScene(str(tmp_path / "scene.mrb"))
     ready.setParameterNode(None)
     scene.Clear(0)
-    node = newParameterNode()
-    ready.setParameterNode(node)  # when the scene was closed, before the file is read
-    slicer.util.loadScene(str(tmp_path / "scene.mrb"))
-    assert drawnOf(node.shownMap) == 24
+    ready.setParameterNode(newParameterNode())  # when the scene was closed, before the file is read
+    loadScene(ready, tmp_path / "scene.mrb")
+    assert drawnOf(ready.node.shownMap) == 24
 
 
 def testMapIsStillShownWhenASceneIsAdded(ready, link, scene, sliceViews, volume, tmp_path):
@@ -616,7 +640,7 @@ def testMapIsStillShownWhenASceneIsAdded(ready, link, scene, sliceViews, volume,
     scan = volume.GetName()
     showMapOf(ready, link, "liver")
     assert slicer.util.saveScene(str(tmp_path / "scene.mrb"))
-    slicer.util.loadScene(str(tmp_path / "scene.mrb"))
+    loadScene(ready, tmp_path / "scene.mrb")
     assert len(maps.mapsIn(scene)) == 2
     shown = ready.node.shownMap
     assert shown is not None
@@ -641,8 +665,8 @@ def testMapIsStillShownWhenASceneWithoutAnyIsAdded(panel, session, link, scene, 
     panel.setParameterNode(node)
     showMapOf(panel, link, "liver")
     mapNode = node.shownMap
-    slicer.util.loadScene(str(tmp_path / "scene.mrb"))
-    assert node.shownMap is mapNode
+    loadScene(panel, tmp_path / "scene.mrb")
+    assert panel.node.shownMap is mapNode
     assert [shownIn(view, scene) for view in sliceViews] == [mapNode, mapNode]
     click(panel.ui.restoreButton)
     assert scene.GetNodeByID(sliceViews[0].GetBackgroundVolumeID()).GetName() == "mine"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import types
 
@@ -9,7 +10,6 @@ import numpy as np
 import psutil
 import pytest
 import slicer
-import vtk
 from CFSegmenterUI import maps, segmentations
 
 from CFSegmenterLib.errors import UserError
@@ -65,9 +65,11 @@ def scan(scene):
     return slicer.util.loadVolume(str(SCAN))
 
 
-def observersOf(node):
-    """Whether anybody listens to a node's changes."""
-    return node.HasObserver(vtk.vtkCommand.ModifiedEvent)
+def hears(widget):
+    """Whether a panel listens to changes of the choices."""
+    node = widget.logic.getParameterNode()
+    node.device = "cuda" if node.device == "cpu" else "cpu"
+    return widget.segmentPanel.ui.deviceComboBox.currentText == node.device
 
 
 def testOpeningChoosesAScanAndNoMapOrLabels(module, scene, scan):
@@ -85,13 +87,12 @@ def testOpeningChoosesAScanAndNoMapOrLabels(module, scene, scan):
 
 def testLeavingRemovesTheObserversAndComingBackShowsTheChoices(module, scan):
     widget = module.widget()
-    node = widget.logic.getParameterNode()
-    assert not observersOf(node.parameterNode)
+    assert not hears(widget)
     module.enter()
-    assert observersOf(node.parameterNode)
+    assert hears(widget)
     module.exit()
-    assert not observersOf(node.parameterNode)
-    node.device = "cpu"
+    assert not hears(widget)
+    widget.logic.getParameterNode().device = "cpu"
     assert widget.segmentPanel.ui.deviceComboBox.currentText != "cpu"
     module.enter()
     assert widget.segmentPanel.ui.deviceComboBox.currentText == "cpu"
@@ -148,7 +149,7 @@ def testApplicationsEndEndsTheWorkerAndNobodyListensAnyMore(workers, module, sce
     assert not any(worker.is_running() for worker in workers)
     listeners = (widget, widget.segmentPanel._scans, widget.inspectPanel, widget.inspectPanel._point)
     assert not any(each.Observations for each in listeners)
-    assert not observersOf(widget.logic.getParameterNode().parameterNode)
+    assert not hears(widget)
 
 
 def testClosingTheSceneEndsTheWorkerAndThePanelGoesOn(workers, module, scene, process):
@@ -190,7 +191,13 @@ def testAReloadedModuleGoesOnWithoutBeingEnteredAgain(module, scan, process):
 def testAModuleThatIsReloadedUnseenIsNotEntered(module, scan):
     module.widget()
     module.reload()
-    assert not observersOf(module.widget().logic.getParameterNode().parameterNode)
+    assert not hears(module.widget())
+
+
+def testWhatTheModuleAsksOfOthersIsAmongItsDependencies(module):
+    source = "\n".join(path.read_text(encoding="utf-8") for path in MODULE.rglob("*.py"))
+    asked = re.findall(r'slicer\.modules(?:\.|, ")([a-z]+)\b', source)
+    assert {"plots", "colors", "sequences"} <= set(asked) <= {name.lower() for name in module.dependencies}
 
 
 def testScriptsAskForEverythingThatThePanelsDo(logic, scene, scan):

@@ -1,4 +1,6 @@
-"""What is said of a run while it goes on."""
+"""What is said of a run while it goes on, and when it is over."""
+
+import types
 
 import pytest
 
@@ -16,3 +18,17 @@ def testProgressIsSaidInWords(application, what, secondsLeft, said):
     from CFSegmenterUI.runText import progressText
 
     assert progressText(what, secondsLeft) == said
+
+
+def testWhatScansWereReadAsIsSaidOnceForAllFrames(application):
+    from CFSegmenterUI.runText import resultText
+
+    def result(protocol):
+        said = {"kept": (), "missing": (), "milliliters": {"liver": 1.0}, "seconds": 1.0, "encoded": True}
+        return types.SimpleNamespace(protocol=protocol, **said)
+
+    assert resultText([result("abdomen CT")] * 2).startswith(
+        "2 frames: 1 of 1 structures found in 2.0 s. Read as abdomen CT.\n"
+    )
+    assert "Read as abdomen CT, head MR." in resultText([result("abdomen CT"), result("head MR")])
+    assert "Read as" not in resultText([result("")])

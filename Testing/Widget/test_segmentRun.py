@@ -61,6 +61,7 @@ def testTheResultLineHasVolumesAndWhatWasNotFound(ready, link, parameterNode):
     said = ready.ui.statusLabel.text
     assert said.startswith("2 of 3 structures found in ")
     assert "liver 30 ml, heart 2.0 ml" in said
+    assert "Read as abdomen CT." in said
     assert said.endswith("Nothing found for: spleen.")
     segmentation = parameterNode.outputSegmentation
     assert ready.ui.outputSegmentationSelector.currentNode() is segmentation

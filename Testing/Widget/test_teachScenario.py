@@ -141,6 +141,7 @@ def test_of_the_loaded_scans_the_one_that_is_least_sure_is_to_be_annotated_next(
     slicer.util.addVolumeFromArray(known.image.T, affine, "like those it learned from")
     slicer.util.addVolumeFromArray(noise.T, affine, "noise")
     panel.ui.nextCollapsibleButton.collapsed = False
+    process()
     click(panel.ui.rankButton)
     process(lambda: panel.ui.rankButton.text == "Rank volumes", PATIENCE)
     names = [row[0] for row in rowTexts(panel.ui.nextTable)]

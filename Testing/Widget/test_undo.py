@@ -20,14 +20,13 @@ from Testing.Widget.segmentPanelFixtures import (  # fixtures among them
 )
 
 
-@pytest.fixture
-def mainWindow(application):
-    """The application's main window, where Segment Editors are."""
-    window = qt.QMainWindow()
-    window.name = "qSlicerMainWindow"
+@pytest.fixture(params=["in the main window", "in a panel that is not shown"])
+def window(application, request):
+    """What a Segment Editor is in: Slicer takes the panel of a module that is not shown out of its main window."""
+    window = qt.QMainWindow() if request.param == "in the main window" else slicer.qMRMLWidget()
+    window.name = "qSlicerMainWindow" if request.param == "in the main window" else "SegmentEditorPanel"
     yield window
-    window.deleteLater()
-    application.processEvents()
+    window.delete()
 
 
 @pytest.fixture
@@ -55,9 +54,9 @@ def voxels(node, volume):
     return {name: int(maskOf(node, name, volume).sum()) for name in segmentation.GetSegmentIDs()}
 
 
-def testRunIsTakenBackByUndoInTheSegmentEditor(ready, link, scene, volume, painted, mainWindow):
-    editor = openEditor(scene, mainWindow, painted)
-    openEditor(scene, mainWindow, newSegmentation(scene, volume))  # and another one, of something else
+def testRunIsTakenBackByUndoInTheSegmentEditor(ready, link, scene, volume, painted, window):
+    editor = openEditor(scene, window, painted)
+    openEditor(scene, window, newSegmentation(scene, volume))  # and another one, of something else
     ready.ui.outputSegmentationSelector.setCurrentNode(painted)
     add(ready, "liver", "spleen")
     run(ready, link, {"liver": 4, "spleen": 3})
@@ -71,8 +70,8 @@ def testRunIsTakenBackByUndoInTheSegmentEditor(ready, link, scene, volume, paint
     assert voxels(painted, volume) == {"mine": 1}
 
 
-def testSegmentationInNoEditorIsWrittenAsEver(ready, link, scene, volume, painted, mainWindow):
-    openEditor(scene, mainWindow, newSegmentation(scene, volume))
+def testSegmentationInNoEditorIsWrittenAsEver(ready, link, scene, volume, painted, window):
+    openEditor(scene, window, newSegmentation(scene, volume))
     ready.ui.outputSegmentationSelector.setCurrentNode(painted)
     add(ready, "liver")
     run(ready, link, {"liver": 4})
