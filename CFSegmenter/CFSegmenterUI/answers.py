@@ -29,6 +29,7 @@ class SegmentResult:
         seconds: from the request to the segments.
         encoded: whether the volume had to pass through the network.
         protocol: kind of scan that it was read as, by the model's name for it.
+        caveats: sentences of the worker's on what to know before trusting the answer.
     """
 
     node: Any
@@ -39,3 +40,4 @@ class SegmentResult:
     seconds: float
     encoded: bool
     protocol: str
+    caveats: tuple[str, ...] = ()

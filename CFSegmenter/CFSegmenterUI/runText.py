@@ -36,7 +36,7 @@ def resultText(results: Sequence[Any]) -> str:
     """What the SegmentResults of a volume, or of the frames of a sequence, say together.
 
     Number of structures and time, what the scan was read as, whether the network was passed, volumes, what was found
-    in no frame, and what was kept because the user had changed it.
+    in no frame, what was kept because the user had changed it, and why the answer may not be trusted.
     """
     found, kept = millilitersOf(results), dict.fromkeys(name for each in results for name in each.kept)
     missing = [name for name in dict.fromkeys(n for each in results for n in each.missing) if name not in found]
@@ -56,6 +56,7 @@ def resultText(results: Sequence[Any]) -> str:
     if kept:
         said = _("Kept as changed by hand: {names}; delete such a segment to have it found anew.")
         lines.append(said.format(names=", ".join(kept)))
+    lines += dict.fromkeys(caveat for each in results for caveat in each.caveats)
     return "\n".join(line for line in lines if line)
 
 

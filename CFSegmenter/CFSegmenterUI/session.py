@@ -194,7 +194,8 @@ class Session:
             missing = tuple(name for name in masks if name not in written.segments and name not in written.kept)
             found = node, written.segments, milliliters, missing, written.kept
             protocol = self._talk.protocolOf(volumeNode, options, frame)
-            task.finish(SegmentResult(*found, time.monotonic() - started, encoded, protocol))
+            caveats = tuple(reply.message.get("caveats", ()))
+            task.finish(SegmentResult(*found, time.monotonic() - started, encoded, protocol, caveats))
 
         self._talk.ask(task, volumeNode, options, "segment", {"structures": asked}, None, write, frame)
         return task

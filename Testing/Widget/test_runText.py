@@ -20,15 +20,23 @@ def testProgressIsSaidInWords(application, what, secondsLeft, said):
     assert progressText(what, secondsLeft) == said
 
 
+def result(protocol, *caveats):
+    said = {"kept": (), "missing": (), "milliliters": {"liver": 1.0}, "seconds": 1.0, "encoded": True}
+    return types.SimpleNamespace(protocol=protocol, caveats=caveats, **said)
+
+
 def testWhatScansWereReadAsIsSaidOnceForAllFrames(application):
     from CFSegmenterUI.runText import resultText
-
-    def result(protocol):
-        said = {"kept": (), "missing": (), "milliliters": {"liver": 1.0}, "seconds": 1.0, "encoded": True}
-        return types.SimpleNamespace(protocol=protocol, **said)
 
     assert resultText([result("abdomen CT")] * 2).startswith(
         "2 frames: 1 of 1 structures found in 2.0 s. Read as abdomen CT.\n"
     )
     assert "Read as abdomen CT, head MR." in resultText([result("abdomen CT"), result("head MR")])
     assert "Read as" not in resultText([result("")])
+
+
+def testWhyAnAnswerMayNotBeTrustedIsSaidOnceForAllFrames(application):
+    from CFSegmenterUI.runText import resultText
+
+    told = "Liver: learned in MR T2 scans only."
+    assert resultText([result("neck CT", told), result("neck CT", told)]).splitlines()[-1] == told

@@ -68,6 +68,16 @@ def testTheResultLineHasVolumesAndWhatWasNotFound(ready, link, parameterNode):
     assert segmentation.GetSegmentation().GetNumberOfSegments() == 2
 
 
+def testTheWorkersDoubtsStandUnderTheResult(ready, link):
+    add(ready, "liver")
+    click(ready.ui.applyButton)
+    encode(link)
+    answer, layers = maskFrame({"liver": 3})
+    doubt = "Liver: learned in MR T2 scans only, while this scan is read as 'abdomen CT'."
+    link.lastOf("segment").answer({**answer, "caveats": [doubt]}, layers)
+    assert ready.ui.statusLabel.text.splitlines()[-1] == doubt
+
+
 def another(scene, name="follow-up"):
     node = slicer.util.addVolumeFromArray(np.ones(SHAPE[::-1], np.int16), name=name)
     node.SetSpacing(10, 10, 10)
