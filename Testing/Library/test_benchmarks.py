@@ -265,7 +265,7 @@ def test_the_report_says_with_what_settings_the_cells_were_trained(two_cells, tm
     text = (tmp_path / "incomplete_annotation.md").read_text()
     assert "2 steps of 1 patches" in text
     assert "Standard error of the mean difference" in text
-    assert "entropy 1" in text
+    assert "entropy 0.1" in text
     assert json.loads((tmp_path / "incomplete_annotation.json").read_text())[1]["cell"] == "incomplete"
 
 

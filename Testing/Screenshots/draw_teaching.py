@@ -96,6 +96,7 @@ class Teaching:
         self._wait(lambda: teach.reportPanel.ui.scoreTable.visible)
         for number in range(3):
             drawScan(700 + number)
+        self._wait(lambda: teach.nextPanel.ui.rankButton.enabled)
         teach.nextPanel.ui.rankButton.click()
         self._wait(lambda: session.busy is None and teach.nextPanel.ui.nextTable.rowCount == 3)
         # Not the temporary ones of this run.
