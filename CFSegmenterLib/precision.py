@@ -13,7 +13,7 @@ import sys
 import torch
 
 from .errors import UserError
-from .torchrun import number_here
+from .torchrun import are_several, number_here
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -25,7 +25,8 @@ def choose_device(name: str = "auto") -> torch.device:
     if name not in ("auto", "cpu", "cuda"):
         raise UserError(f"There is no device '{name}'; choose 'auto', 'cpu' or 'cuda'.")
     fault = None if name == "cpu" else why_no_cuda()
-    if name == "cuda" and fault:
+    # Of several processes none may go its own way: the others would wait for it on their cards.
+    if fault and (name == "cuda" or (are_several() and torch.cuda.is_available())):
         raise UserError(f"No CUDA device can be used ({fault}); choose 'cpu' or 'auto'.")
     return torch.device("cpu" if name == "cpu" or fault else "cuda")
 

@@ -41,11 +41,14 @@ def test_a_card_that_torch_was_not_made_for_is_passed_over_or_named(a_card_that)
         choose_device("cuda")
 
 
-def test_more_processes_than_cards_are_told_so(a_card_that, monkeypatch):
+@pytest.mark.parametrize("name", ["auto", "cuda"])
+def test_more_processes_than_cards_are_told_so(a_card_that, monkeypatch, name):
     a_card_that(None)
+    monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("LOCAL_RANK", "1")
     with pytest.raises(UserError, match="there are 1, and this is process number 2"):
-        choose_device("cuda")
+        choose_device(name)
+    assert choose_device("cpu") == torch.device("cpu")
 
 
 @pytest.mark.parametrize(
