@@ -38,7 +38,8 @@ def _of_guests(manifest: Manifest, protocol: Protocol, repertoire: Repertoire, n
         return ()
     taught = {member for name in strange for member in repertoire.members(name)}
     homes = dict.fromkeys(each.modality for each in manifest.sources if taught.intersection(each.structures))
-    kinds = " and ".join(home.replace("-", " ").upper() for home in homes)
+    *others, last = (home.replace("-", " ").upper() for home in homes)
+    kinds = f"{', '.join(others)} and {last}" if others else last
     listed = ", ".join(strange) if len(strange) <= MOST_NAMED else f"{len(strange)} of the {len(names)} structures"
     return (
         f"{listed[0].upper()}{listed[1:]}: learned in {kinds} scans only, while this scan is read as "

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -43,6 +45,19 @@ def test_structures_of_another_kind_of_scan_are_named():
     assert told.startswith("Spleen, liver: learned in MR T2 scans only, while this scan is read as 'neck CT'")
     (told,) = an_encoding(MR).caveats()
     assert told.startswith("Mandible: learned in CT scans only")
+
+
+def test_several_homes_are_said_in_one_sentence():
+    encoding = an_encoding(CT)
+    sources = (
+        a_source("a", "mr-t2", ["liver"]),
+        a_source("b", "mr-cine", ["spleen"]),
+        a_source("c", "mr-t1", ["liver"]),
+    )
+    manifest = encoding.model.manifest.model_copy(update={"sources": sources})
+    encoding.model = replace(encoding.model, manifest=manifest)
+    (told,) = encoding.caveats(["liver", "spleen"])
+    assert told.startswith("Liver, spleen: learned in MR T2, MR CINE and MR T1 scans only")
 
 
 def test_where_they_are_many_they_are_counted(monkeypatch):
