@@ -216,15 +216,15 @@ class CaseCache:
         A structure that does not count is a piece of the one around it, where that is drawn completely: a liver has no
         hole where somebody began to draw a tumor.
         """
-        indices = {}
-        for value, name in case.values.items():
-            around = [whole for whole in case.annotated if self.vocabulary.contains(whole, name)]
-            innermost = sorted(around, key=lambda each: sum(self.vocabulary.contains(each, other) for other in around))
-            counts = [name] if name in (*case.annotated, *case.partly) else []
-            known = next((each for each in (*counts, *innermost) if each in self.names), None)
-            if known is not None:
-                indices[value] = self.names.index(known)
-        return indices
+        counting = {*case.annotated, *case.partly}.intersection(self.names)
+        known = {value: name if name in counting else self._around(name, case) for value, name in case.values.items()}
+        return {value: self.names.index(name) for value, name in known.items() if name is not None}
+
+    def _around(self, name: str, case: Case) -> str | None:
+        """The innermost of a case's complete structures that a structure lies in; None where it lies in none."""
+        contains = self.vocabulary.contains
+        around = [whole for whole in case.annotated if whole in self.names and contains(whole, name)]
+        return min(around, key=lambda each: sum(contains(each, other) for other in around), default=None)
 
     def _centers(self, labels: np.ndarray) -> dict[str, np.ndarray]:
         random = np.random.default_rng(0)
