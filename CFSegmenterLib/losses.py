@@ -119,11 +119,14 @@ def first_stage_loss(similarities: Tensor, labels: Tensor, annotation: Annotatio
 
 def hidden_log_probability(log_q: Tensor, ambiguous: Tensor, weight: float = 1.0) -> Tensor:
     """(N, K + 1) log q, (K + 1,) bool U -> (N,) log Q_U, in which each structure of U counts `weight` times."""
+    may_be = ambiguous.nonzero()[:, 0]
+    # The gradient of an indexing that might name a column twice is several times slower.
+    chosen = log_q.index_select(1, may_be)
     if weight == 1.0:
-        return torch.logsumexp(log_q[:, ambiguous], dim=1)
+        return torch.logsumexp(chosen, dim=1)
     weights = torch.full((log_q.shape[1],), math.log(weight), device=log_q.device)
     weights[0] = 0.0
-    return torch.logsumexp(log_q[:, ambiguous] + weights[ambiguous], dim=1)
+    return torch.logsumexp(chosen + weights[may_be], dim=1)
 
 
 def focal_term(log_probability: Tensor, gamma: float, weights: Tensor | None = None) -> Tensor:
@@ -158,7 +161,7 @@ def dice_term(q: Tensor, hidden: Tensor, labels: Tensor, annotation: Annotation)
     """
     present = torch.unique(labels)
     present = present[annotation.annotated[present]]
-    predicted = torch.cat([hidden[:, None], q[:, present]], dim=1)
+    predicted = torch.cat([hidden[:, None], q.index_select(1, present)], dim=1)
     wanted = torch.cat([annotation.ambiguous[labels][:, None], labels[:, None] == present], dim=1).to(q.dtype)
     overlap = (predicted * wanted).sum(dim=0)
     size = predicted.sum(dim=0) + wanted.sum(dim=0)

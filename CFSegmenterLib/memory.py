@@ -7,12 +7,15 @@ from contextlib import contextmanager
 
 from .errors import UserError
 
-_SAYINGS = (
-    "allocate memory",  # torch on Linux, and ITK
-    "not enough memory",  # torch elsewhere
+_OF_A_CARD = (
     "out of memory",  # CUDA
     "alloc_failed",  # its libraries for matrices
     "allocation_failed",  # and for convolutions
+)
+_SAYINGS = (
+    *_OF_A_CARD,
+    "allocate memory",  # torch on Linux, and ITK
+    "not enough memory",  # torch elsewhere
     "bad_alloc",  # C++ that nobody translated
     "killed by signal: killed",  # torch, of a process that Linux chose
 )
@@ -23,6 +26,11 @@ def ran_out_of_memory(error: BaseException) -> bool:
     """Whether an error means that there was no more memory to be had."""
     said = str(error).lower()
     return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and any(s in said for s in _SAYINGS))
+
+
+def a_card_ran_out_of_memory(error: BaseException) -> bool:
+    """Whether it was a graphics card's memory, and not the computer's, of which there was no more."""
+    return isinstance(error, RuntimeError) and any(said in str(error).lower() for said in _OF_A_CARD)
 
 
 @contextmanager

@@ -63,6 +63,15 @@ def choose_precision(device: torch.device) -> str:
     return "bf16-mixed" if fast else "32-true"
 
 
+def layout(device: torch.device) -> torch.memory_format:
+    """The order in memory in which networks and images are passed to `device`.
+
+    A CPU takes the channels of a voxel together; CUDA normalizes groups of channels each in a block of its own, and
+    copies what comes otherwise.
+    """
+    return torch.contiguous_format if device.type == "cuda" else torch.channels_last_3d
+
+
 def autocast(device: torch.device, precision: str):
     """A context in which the backbone runs in `precision`."""
     if precision == "bf16-mixed":

@@ -11,9 +11,9 @@ import torch
 from .encoding import Encoding, allocator
 from .errors import UserError
 from .grid import ModelGrid
-from .memory import memory_for, ran_out_of_memory
+from .memory import a_card_ran_out_of_memory, memory_for
 from .model import Model, load_model
-from .precision import choose_device, choose_precision, keep_freed_memory
+from .precision import choose_device, choose_precision, keep_freed_memory, layout
 from .progress import Progress, silent
 from .protocols import Protocol, choose_protocol
 from .repertoire import Repertoire
@@ -47,7 +47,7 @@ class Segmenter:
         self._may_be_any_device = device == "auto"
         self.precision = precision or choose_precision(self.device)
         self.vocabulary = (vocabulary or Vocabulary.load()).knowing(model.manifest.own_structures)
-        network = model.network.eval().to(self.device, memory_format=torch.channels_last_3d)
+        network = model.network.eval().to(self.device, memory_format=layout(self.device))
         self.model = Model(network, model.bank, model.manifest)
         self.repertoire = Repertoire(model.manifest.structures, self.vocabulary, model.manifest.name)
 
@@ -111,7 +111,7 @@ class Segmenter:
                     gathering=gathering,
                 )
             except RuntimeError as error:
-                if self.device.type == "cpu" or not ran_out_of_memory(error):
+                if self.device.type == "cpu" or not a_card_ran_out_of_memory(error):
                     raise
                 # The next try waits until nobody holds the error: it holds all that was at hand when it was raised.
             finally:

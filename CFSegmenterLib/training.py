@@ -32,7 +32,7 @@ from .network import PrototypeNetwork, load_weights, weights_of
 from .patches import Patch, PatchSequence
 from .pieces import drawn_in_one_piece
 from .planning import TrainingPlan
-from .precision import autocast, choose_device, choose_precision, keep_freed_memory
+from .precision import autocast, choose_device, choose_precision, keep_freed_memory, layout
 from .prepared import CaseCache
 from .processes import (
     agreed,
@@ -273,7 +273,7 @@ class Trainer:
         first = FirstLesson(self.cases, said, self._prototypes, plan.settings.loss)
         if not plan.teaches:
             return first
-        teacher = plan.initial.network.to(device, memory_format=torch.channels_last_3d)
+        teacher = plan.initial.network.to(device, memory_format=layout(device))
         overlaps = self._overlaps.to(device)
         known = len(plan.initial.bank)
         precision = autocast(device, self.precision)
@@ -295,8 +295,9 @@ class Trainer:
         settings = self.plan.settings
         torch.manual_seed(settings.seed)
         prototypes = torch.from_numpy(self.plan.bank.as_float32())
-        network = self._network(prototypes).to(self.fabric.device, memory_format=torch.channels_last_3d)
-        self._prototypes = prototypes.to(self.fabric.device)
+        device = self.fabric.device
+        network = self._network(prototypes).to(device, memory_format=layout(device))
+        self._prototypes = prototypes.to(device)
         averaged = copy.deepcopy(network).eval()
         if settings.compile:
             limit = "recompile_limit" if hasattr(torch._dynamo.config, "recompile_limit") else "cache_size_limit"
@@ -386,7 +387,8 @@ class Trainer:
 
     def _on_device(self, image: torch.Tensor) -> torch.Tensor:
         """(1, X, Y, Z) of a patch -> (1, 1, X, Y, Z) as the network takes it."""
-        return image[None].to(self.fabric.device).contiguous(memory_format=torch.channels_last_3d)
+        device = self.fabric.device
+        return image[None].to(device).contiguous(memory_format=layout(device))
 
     def _fingerprint(self) -> dict[str, Any]:
         """What must be the same for a training to be resumed."""

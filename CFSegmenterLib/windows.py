@@ -14,10 +14,12 @@ import numpy as np
 import torch
 
 from .network import FoldedCosine, PrototypeNetwork
-from .precision import autocast
+from .precision import autocast, layout
 from .progress import Progress, advance, silent
 
 OVERLAP = 0.5
+VOXELS_AT_ONCE = 2**20
+"""Voxels of the windows that a graphics card is given at once: one window of 64 a side leaves most of it idle."""
 
 Allocate = Callable[[tuple[int, int, int, int]], np.ndarray]
 
@@ -44,7 +46,8 @@ def unit_features(
         precision: "32-true" or "bf16-mixed".
         overlap: share of a window that its neighbour covers too.
         allocate: makes the float16 array for the result, a memory-mapped one where it is large.
-        gathering: the device that holds the slab; None takes the network's.
+        gathering: the device that holds the slab; None takes the network's. Where it is another, the network's has
+            little memory, and windows are passed one by one.
 
     Returns:
         (X, Y, Z, C) float16.
@@ -63,18 +66,22 @@ def unit_features(
     cosine = network.cosine()
     slab = torch.zeros((patch[0], *padded.shape[1:], network.features), device=gathering)
     mass = torch.zeros((patch[0], *padded.shape[1:], 1), device=gathering)
+    at_once = max(1, VOXELS_AT_ONCE // math.prod(patch)) if gathering.type == "cuda" else 1
+    corners = list(product(starts[1], starts[2]))
     done = 0
     with torch.inference_mode():
         for row, start in enumerate(starts[0]):
-            for y, z in product(starts[1], starts[2]):
+            for first in range(0, len(corners), at_once):
                 advance(progress, done, total, f"window {done + 1} of {total}")
-                box = padded[start : start + patch[0], y : y + patch[1], z : z + patch[2]]
-                window = torch.from_numpy(box)[None, None].to(device)
+                places = [(slice(y, y + patch[1]), slice(z, z + patch[2])) for y, z in corners[first:][:at_once]]
+                boxes = [torch.from_numpy(padded[start : start + patch[0], y, z]) for y, z in places]
+                windows = torch.stack(boxes)[:, None].to(device)
                 with autocast(device, precision):
-                    features = network(window.contiguous(memory_format=torch.channels_last_3d))
-                _add_unit(slab[:, y : y + patch[1], z : z + patch[2]], features[0], weight, cosine)
-                mass[:, y : y + patch[1], z : z + patch[2]] += weight
-                done += 1
+                    features = network(windows.contiguous(memory_format=layout(device)))
+                for (y, z), each in zip(places, features, strict=True):
+                    _add_unit(slab[:, y, z], each, weight, cosine)
+                    mass[:, y, z] += weight
+                done += len(places)
             following = starts[0][row + 1] if row + 1 < len(starts[0]) else padded.shape[0]
             finished = min(following - start, patch[0])
             _write_rows(result, slab[:finished], mass[:finished], start, inside)

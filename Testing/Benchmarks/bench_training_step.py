@@ -1,6 +1,7 @@
 """What does a training step cost? Ours against the usual heads and settings, in one run.
 
     python -m Testing.Benchmarks.bench_training_step
+    python -m Testing.Benchmarks.bench_training_step --device cuda
 
 `ours` is `Trainer.take_step` as it is used: backbone, folded cosine, focal, Dice and entropy for a source that
 annotates half of the structures, clipping, optimizer, running average. `softmax` is the same backbone in the same
@@ -25,12 +26,13 @@ from torch import nn
 from CFSegmenterLib.cases import read_case_lists
 from CFSegmenterLib.patches import Patch
 from CFSegmenterLib.planning import plan_training
-from CFSegmenterLib.precision import autocast, choose_precision, keep_freed_memory
+from CFSegmenterLib.precision import autocast, choose_precision, keep_freed_memory, layout
 from CFSegmenterLib.settings import BackboneSettings, SourceSettings, TrainingSettings
 from CFSegmenterLib.training import Trainer
 from Testing.Benchmarks.bench_encoding import FEW, MANY, Scene, SoftmaxNetwork, a_model
 from Testing.Benchmarks.measure import (
     RESULTS,
+    clock,
     environment,
     in_subprocess,
     markdown_table,
@@ -81,7 +83,7 @@ def a_trainer(folder: Path, scene: Scene) -> Trainer:
         validation_cases=0,
     )
     plan = plan_training(read_case_lists([write_source(folder / "source", scene)]), settings)
-    return Trainer(plan, folder / "training", device="cpu")
+    return Trainer(plan, folder / "training", device=scene.device)
 
 
 def our_step(trainer: Trainer, patch: Patch) -> Callable[[], Any]:
@@ -92,8 +94,9 @@ def our_step(trainer: Trainer, patch: Patch) -> Callable[[], Any]:
 def softmax_step(scene: Scene, patch: Patch) -> Callable[[], Any]:
     """The same backbone, precision and memory settings, with a softmax head."""
     keep_freed_memory()
-    network = SoftmaxNetwork(a_model(scene), scene.structures).train().to(memory_format=torch.channels_last_3d)
-    return _usual_step(network, patch, choose_precision(torch.device("cpu")))
+    device = torch.device(scene.device)
+    network = SoftmaxNetwork(a_model(scene), scene.structures).train().to(memory_format=layout(device))
+    return _usual_step(network, patch, choose_precision(device), device)
 
 
 def float32_step(scene: Scene, patch: Patch) -> Callable[[], Any]:
@@ -110,18 +113,19 @@ def float32_step(scene: Scene, patch: Patch) -> Callable[[], Any]:
         upsample_kernel_size=[2] * (levels - 1),
         filters=list(scene.filters),
     )
-    return _usual_step(network, patch, "32-true")
+    return _usual_step(network, patch, "32-true", torch.device(scene.device))
 
 
-def _usual_step(network: nn.Module, patch: Patch, precision: str) -> Callable[[], Any]:
+def _usual_step(network: nn.Module, patch: Patch, precision: str, device: torch.device) -> Callable[[], Any]:
     from monai.losses import DiceCELoss
 
+    network = network.to(device)
     loss = DiceCELoss(to_onehot_y=True, softmax=True)
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3)
-    image, labels = patch.image[None], patch.labels[None, None]
 
     def step() -> None:
-        with autocast(torch.device("cpu"), precision):
+        image, labels = patch.image[None].to(device), patch.labels[None, None].to(device)
+        with autocast(device, precision):
             logits = network(image)
         loss(logits.float(), labels).backward()
         nn.utils.clip_grad_norm_(network.parameters(), 12.0)
@@ -142,9 +146,10 @@ def measure(kind: str, scene: Scene, repeats: int = REPEATS, warmup: int = WARMU
             step = our_step(trainer, trainer.patches[0])
         else:
             step = {"softmax": softmax_step, "float32": float32_step}[kind](scene, a_patch(scene))
-        loaded = peak_memory()
+        loaded = peak_memory(scene.device)
         time = timed(step, repeats, warmup)
-    return {"step": time, "memory": {"loaded": loaded, "all": peak_memory()}, "environment": environment()}
+    memory = {"loaded": loaded, "all": peak_memory(scene.device)}
+    return {"step": time, "memory": memory, "environment": environment(scene.device)}
 
 
 def a_patch(scene: Scene) -> Patch:
@@ -154,28 +159,29 @@ def a_patch(scene: Scene) -> Patch:
     return Patch(torch.randn(1, *scene.patch), rows[:, None, None].expand(scene.patch).contiguous(), 0)
 
 
-def compare(measured: dict[str, dict[int, dict[str, Any]]]) -> str:
+def compare(measured: dict[str, dict[int, dict[str, Any]]], device: str = "cpu") -> str:
     """Markdown, in ratios; `measured` is by kind and number of structures."""
     counts = list(measured["ours"])
+    timing = "time" if device == "cuda" else "CPU time"
 
     def ratios(kind: str, read: Callable[[dict[str, Any]], float]) -> list[str]:
         return [f"{read(measured[kind][count]) / read(measured['ours'][count]):.2f}" for count in counts]
 
-    def cpu(said: dict[str, Any]) -> float:
-        return said["step"]["cpu"]
+    def spent(said: dict[str, Any]) -> float:
+        return said["step"][clock(device)]
 
     def peak(said: dict[str, Any]) -> float:
         return said["memory"]["all"]
 
     first = measured["ours"][counts[0]]
     rows = [
-        ["CPU time of a step, softmax head / ours", *ratios("softmax", cpu)],
-        ["CPU time of a step, MONAI DynUNet in float32 / ours", *ratios("float32", cpu)],
+        [f"{timing} of a step, softmax head / ours", *ratios("softmax", spent)],
+        [f"{timing} of a step, MONAI DynUNet in float32 / ours", *ratios("float32", spent)],
         ["peak memory, softmax head / ours", *ratios("softmax", peak)],
         ["peak memory, MONAI DynUNet in float32 / ours", *ratios("float32", peak)],
         [
-            "CPU time of our step, of that for the fewest",
-            *(f"{cpu(measured['ours'][c]) / cpu(first):.2f}" for c in counts),
+            f"{timing} of our step, of that for the fewest",
+            *(f"{spent(measured['ours'][c]) / spent(first):.2f}" for c in counts),
         ],
     ]
     return markdown_table(["", *(f"{count} structures" for count in counts)], rows)
@@ -184,17 +190,21 @@ def compare(measured: dict[str, dict[int, dict[str, Any]]]) -> str:
 def main(
     out: Annotated[Path, typer.Option(help="Folder for the results.")] = RESULTS,
     threads: Annotated[int, typer.Option(help="0 leaves it to torch.")] = 0,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     only: Annotated[str, typer.Option(hidden=True)] = "",
     scene: Annotated[str, typer.Option(hidden=True)] = "",
 ) -> None:
-    """Measure a step of each kind for few and many structures; write training_step.json and training_step.md."""
+    """Measure a step of each kind for few and many structures.
+
+    Writes training_step.json and training_step.md, of a card training_step-cuda.json and .md.
+    """
     if only:
         said = Scene.from_json(scene)
         if said.threads:
             torch.set_num_threads(said.threads)
         typer.echo(json.dumps(measure(only, said), default=asdict))
         return
-    whole = Scene(threads=threads)
+    whole = Scene(threads=threads, device=device)
     measured = {
         kind: {
             count: in_subprocess(
@@ -205,9 +215,10 @@ def main(
         for kind in STEPS
     }
     where = measured["ours"][MANY]["environment"]
-    write_json(out / "training_step.json", {"scene": asdict(whole), "environment": where, "measured": measured})
-    table = compare(measured)
-    write_table(out / "training_step.md", table, where)
+    name = "training_step" if device == "cpu" else f"training_step-{device}"
+    write_json(out / f"{name}.json", {"scene": asdict(whole), "environment": where, "measured": measured})
+    table = compare(measured, device)
+    write_table(out / f"{name}.md", table, where)
     typer.echo(table)
 
 

@@ -28,11 +28,16 @@ class Timing:
     """Median seconds of a call.
 
     `cpu` counts all threads of this process. It is what ratios are made of: unlike `wall` it hardly changes when
-    other work shares the machine.
+    other work shares the machine. What a graphics card does only `wall` counts.
     """
 
     wall: float
     cpu: float
+
+
+def clock(device: str) -> str:
+    """Which of the two a ratio on a device is made of."""
+    return "wall" if device == "cuda" else "cpu"
 
 
 def timed(call: Callable[[], Any], repeats: int = 3, warmup: int = 0) -> Timing:
@@ -42,8 +47,10 @@ def timed(call: Callable[[], Any], repeats: int = 3, warmup: int = 0) -> Timing:
     wall, cpu = [], []
     for _ in range(repeats):
         gc.collect()
+        _wait_for_the_card()
         started_wall, started_cpu = time.perf_counter(), time.process_time()
         call()
+        _wait_for_the_card()
         wall.append(time.perf_counter() - started_wall)
         cpu.append(time.process_time() - started_cpu)
     return Timing(statistics.median(wall), statistics.median(cpu))
@@ -63,8 +70,19 @@ def alternated(calls: Mapping[str, Callable[[], Any]], repeats: int = 5, warmup:
     }
 
 
-def peak_memory() -> int:
-    """Largest resident memory of this process so far, in bytes."""
+def _wait_for_the_card() -> None:
+    """A card is handed work and computes while the call has long returned."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        torch.cuda.synchronize()
+
+
+def peak_memory(device: str = "cpu") -> int:
+    """Largest memory of this process so far, in bytes: what is resident, or what it took of the card."""
+    if device == "cuda":
+        import torch
+
+        return torch.cuda.max_memory_allocated()
     status = Path("/proc/self/status")
     if status.exists():
         # On Linux ru_maxrss also counts what the parent held when it started this process.
@@ -83,12 +101,14 @@ def in_subprocess(module: str, *arguments: str) -> Any:
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
-def environment() -> dict[str, Any]:
+def environment(device: str = "cpu") -> dict[str, Any]:
     """Where a number was measured; nothing that names the machine or its user."""
     import monai
     import torch
 
+    card = {"card": torch.cuda.get_device_name()} if device == "cuda" else {}
     return {
+        **card,
         "commit": commit(),
         "cpu": _cpu_model(),
         "cores": os.cpu_count(),
@@ -130,7 +150,8 @@ def write_table(path: Path, table: str, where: Mapping[str, Any]) -> None:
     """Write a Markdown table with the line that says where it was measured."""
     path.parent.mkdir(parents=True, exist_ok=True)
     said = (
-        f"Commit {where['commit'][:10]}{'+' if where['commit'].endswith('+') else ''}, {where['cpu']}, "
+        f"Commit {where['commit'][:10]}{'+' if where['commit'].endswith('+') else ''}, "
+        f"{where['card'] + ', ' if 'card' in where else ''}{where['cpu']}, "
         f"{where['cores']} cores, {where['threads']} threads, torch {where['torch']}, MONAI {where['monai']}."
     )
     path.write_text(f"{table}\n\n{said}\n", encoding="utf-8")

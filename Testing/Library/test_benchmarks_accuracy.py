@@ -107,6 +107,16 @@ def test_every_kind_of_network_is_trained_and_scored_the_same_way(method, data, 
     assert ("geometry" in stage) == (method not in RIVALS)
 
 
+def test_a_rival_is_trained_in_low_precision_too(data, tmp_path):
+    """As on a graphics card, where Fabric looks into all that the network is called with."""
+    lists, method = hippocampus_half(data, 0).lists, ALL["softmax"]
+    settings = a_tiny_size(1).training("hippocampus-half", lists, 0).model_copy(update={"precision": "bf16-mixed"})
+    plan = method.plan(plan_training(lists, method.settings(settings), name="low"), {})
+    trainer = ComparedTrainer(plan, tmp_path / "training", method, {}, tmp_path / "cache")
+    trainer.train()
+    assert trainer.precision == "bf16-mixed" and trainer.step == 1
+
+
 def test_a_cell_with_a_result_is_not_run_again(data, tmp_path):
     cell = Cell("hippocampus-half", "ours", 0)
     run(data, tmp_path, cell, size=a_tiny_size(2))

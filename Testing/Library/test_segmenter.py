@@ -138,6 +138,8 @@ class SmallCard:
             return network
 
         monkeypatch.setattr(segmenter_module, "unit_features", unit_features)
+        # Whatever processor this is: the answers are compared to the bit.
+        monkeypatch.setattr(segmenter_module, "choose_precision", lambda device: "32-true")
         monkeypatch.setattr(network, "to", to)
         self.segmenter.device = torch.device("cuda")
 

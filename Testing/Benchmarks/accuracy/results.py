@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from CFSegmenterLib.precision import choose_device
 from Testing.Benchmarks.measure import RESULTS, environment, write_json
 
 from .cells import Cell
@@ -22,7 +23,7 @@ def path_of(folder: Path, size: str, cell: Cell) -> Path:
 def keep(folder: Path, size: str, cell: Cell, said: dict[str, Any]) -> Path:
     """Write the result of a cell, with the commit and the environment that it was measured in."""
     path = path_of(folder, size, cell)
-    write_json(path, {**said, "environment": environment()})
+    write_json(path, {**said, "environment": environment(choose_device().type)})
     return path
 
 

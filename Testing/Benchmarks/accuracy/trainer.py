@@ -54,9 +54,10 @@ class ComparedTrainer(Trainer):
         """The loss of one patch: a rival's own, or the lesson's."""
         if not isinstance(self.state.network, RivalNetwork):
             return super().loss(patch)
-        device = self.fabric.device
-        image = patch.image[None].to(device).contiguous(memory_format=torch.channels_last_3d)
-        return LossTerms(*self.network(image, patch.labels.flatten().to(device), self.lesson.annotation(patch)))
+        image, labels = self._on_device(patch.image), patch.labels.flatten().to(self.fabric.device)
+        said = self.lesson.annotation(patch)
+        # Fabric looks into what it hands on, and may not look into a frozen dataclass.
+        return LossTerms(*self.network(image, labels, said.annotated, said.ambiguous, said.excluded))
 
     def _network(self, prototypes: torch.Tensor) -> PrototypeNetwork:
         chosen = self.method.network(self.plan, prototypes, self.texts) if self.plan.initial is None else None

@@ -60,11 +60,14 @@ class RivalNetwork(nn.Module):
         """What the library's inference multiplies answers with."""
         return Answers(self.classes, self.projection.device)
 
-    def forward(self, images: Tensor, labels: Tensor | None = None, said: Annotation | None = None):
-        """Answers to (B, 1, X, Y, Z) images; or the terms of the loss of one image with its (N,) labels."""
+    def forward(self, images: Tensor, labels: Tensor | None = None, *said: Tensor):
+        """Answers to (B, 1, X, Y, Z) images; or the terms of the loss of one image with its (N,) labels.
+
+        `said`: the masks of an `Annotation`, which says what the labels mean.
+        """
         if labels is None:
             return self.answer(images)
-        terms = self.loss(images, labels, said)
+        terms = self.loss(images, labels, Annotation(*said))
         return terms.total, terms.focal, terms.dice, terms.entropy
 
     def answer(self, images: Tensor) -> Tensor:
