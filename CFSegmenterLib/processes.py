@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import signal
 import threading
@@ -44,6 +45,8 @@ def launch(device: torch.device, precision: str) -> Fabric:
     from lightning_fabric.plugins.environments import LightningEnvironment
     from lightning_fabric.strategies import DDPStrategy
 
+    # It tells which precision it was given, and how to get a lower one.
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     world, local = world_size(), count_here()
     # Where torchrun did not start us, Fabric would believe a scheduler's variables that are not meant for it.
     alone = "WORLD_SIZE" not in os.environ

@@ -15,7 +15,7 @@ from Testing.Benchmarks.accuracy.methods import INCREMENTAL, RIVALS
 from Testing.Benchmarks.accuracy.report import write_reports
 from Testing.Benchmarks.accuracy.results import keep, path_of
 from Testing.Benchmarks.accuracy.statistics import Spread, by_case, compared
-from Testing.Benchmarks.accuracy.words import uneven
+from Testing.Benchmarks.accuracy.words import hours, step_cost, uneven, where
 
 OLD, NEW = ("anterior hippocampus", "msd_hippocampus"), ("posterior hippocampus", "msd_hippocampus")
 STEPS = [{"name": "old", "tasks": [OLD]}, {"name": "new", "tasks": [NEW]}]
@@ -242,6 +242,19 @@ def test_results_that_were_made_with_other_settings_are_not_compared_silently():
     assert uneven([one, two, joint]) == ""
     two["stages"][1]["settings"] = {**SETTINGS, "learning_rate": 3e-4}
     assert "class-hippocampus were made with different settings" in uneven([one, two, joint])
+
+
+def test_what_ran_on_a_card_is_counted_by_itself():
+    """Its share of a step is not CPU time, and its hours are others than a core's."""
+    results = [taught("ours", 0.8, 0.8, seed, cost)[1] for seed, cost in ((0, 0.5), (1, 0.1))]
+    for result in results:
+        result["environment"] = {"cpu": "A processor", "threads": 1, "torch": "2", "monai": "1", "commit": "1234567"}
+        for stage in result["stages"]:
+            stage["seconds"] = 1800
+    results[1]["environment"]["card"] = "A Card"
+    assert step_cost(dict(enumerate(results))) == 0.5
+    assert hours(results) == "Training took 1.0 hours of one core and 1.0 hours of one core beside one A Card."
+    assert "A processor, 1 threads" in where(results) and "A Card, A processor" in where(results)
 
 
 def test_a_spread_over_seeds_needs_two():

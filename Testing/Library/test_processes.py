@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import types
@@ -43,6 +44,15 @@ def test_one_process_among_the_tasks_of_a_scheduler_trains_alone(monkeypatch):
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     fabric = launch(torch.device("cpu"), "32-true")
     assert (fabric.world_size, fabric.global_rank) == (1, 0)
+
+
+def test_nothing_is_said_about_a_low_precision(monkeypatch):
+    """The launcher would tell everybody who trains what it was given, and recommend another one."""
+    for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK"):
+        monkeypatch.delenv(name, raising=False)
+    logging.getLogger("lightning_fabric").setLevel(logging.INFO)
+    launch(torch.device("cpu"), "bf16-mixed")
+    assert not logging.getLogger("lightning_fabric.utilities.rank_zero").isEnabledFor(logging.INFO)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGCHLD])

@@ -118,7 +118,7 @@ def test_a_device_that_is_not_there_is_refused():
 class SmallCard:
     """A card whose memory does not suffice `failures` times; what it computes, the processor computes."""
 
-    def __init__(self, monkeypatch, failures, asked):
+    def __init__(self, monkeypatch, failures, asked, says="CUDA out of memory. Tried to allocate 7 GiB"):
         self.left, self.tried = failures, []
         self.segmenter = Segmenter(a_plain_model(), device="cpu", precision="32-true")
         self.segmenter._may_be_any_device = asked == "auto"
@@ -128,7 +128,7 @@ class SmallCard:
             self.tried.append((network.on, gathering.type))
             if self.left:
                 self.left -= 1
-                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 7 GiB")
+                raise RuntimeError(says)
             return compute(network, *args, **said)
 
         network = self.segmenter.model.network
@@ -158,6 +158,14 @@ def test_who_asked_for_the_card_is_told_that_it_is_too_small(monkeypatch):
     with pytest.raises(UserError, match=r"'cuda' has too little memory for windows of .* use the device 'cpu'"):
         card.segmenter.encode(a_volume())
     assert card.tried == [("cuda", "cuda"), ("cuda", "cpu")]
+
+
+def test_a_computer_that_has_too_little_memory_is_not_taken_for_its_card(monkeypatch):
+    says = "[enforce fail at alloc_cpu.cpp:118] DefaultCPUAllocator: can't allocate memory: you tried to"
+    card = SmallCard(monkeypatch, 1, "auto", says)
+    with pytest.raises(UserError, match="too little memory to encode this volume: close other programs"):
+        card.segmenter.encode(a_volume())
+    assert card.tried == [("cuda", "cuda")]
 
 
 def test_a_folder_that_is_no_model_is_refused(tmp_path):

@@ -15,7 +15,7 @@ from .memory import Remembering
 from .methods import INCREMENTAL as METHODS
 from .plots import bars, lines
 from .statistics import Spread
-from .words import hours, missing, setting, uneven, where
+from .words import hours, missing, setting, step_cost, uneven, where
 
 Found = Mapping[Cell, Mapping[str, Any]]
 BySeed = dict[int, Mapping[str, Any]]
@@ -66,7 +66,7 @@ def incremental_report(cells: Sequence[Cell], found: Found, plots: Path, beside:
             if _draw_first_step(methods, chart):
                 parts += ["", f"![{scenario}]({chart.relative_to(beside).as_posix()})"]
         parts += ["", "## How it was run", "", setting(results), uneven(results)]
-        parts += ["", f"{hours(results):.1f} hours of training on one core. {where(results)}"]
+        parts += ["", f"{hours(results)} {where(results)}"]
     parts += ["", "## What is missing", "", missing(cells, found), ""]
     return "\n".join(parts)
 
@@ -133,11 +133,11 @@ def _judged(promise: str, kept: bool | None, numbers: str | None) -> str:
 
 
 def _table(methods: dict[str, BySeed]) -> str:
-    base = _cost(methods.get("naive"))
+    base = step_cost(methods.get("naive", {}))
     rows = []
     for name, seeds in methods.items():
         told = {key: _spread(seeds, key) for key in ("learned", "kept", "forgetting", "new", "all", "forward")}
-        cost = _cost(seeds)
+        cost = step_cost(seeds)
         rows.append(
             [
                 METHODS[name].title,
@@ -169,12 +169,6 @@ def _matrices(methods: dict[str, BySeed]) -> str:
 
 def _number(spread: Spread | None) -> str:
     return "" if spread is None else spread.said()
-
-
-def _cost(seeds: BySeed | None) -> float | None:
-    measured = [result["stages"][-1]["cpu_seconds_per_iteration"] for result in (seeds or {}).values()]
-    known = [seconds for seconds in measured if seconds is not None]
-    return float(np.median(known)) if known else None
 
 
 def _growth(seeds: BySeed) -> str:

@@ -17,7 +17,7 @@ from .methods import ALL, RIVALS
 from .plots import matrices
 from .scoring import Rows, known_dice, mean_dice
 from .statistics import Comparison, Spread, compared
-from .words import hours, missing, setting, uneven, where
+from .words import hours, missing, setting, step_cost, uneven, where
 
 Found = Mapping[Cell, Mapping[str, Any]]
 BySeed = dict[int, Mapping[str, Any]]
@@ -74,7 +74,7 @@ def rivals_report(cells: Sequence[Cell], found: Found, apart: Apart, plots: Path
         parts += ["", "## What a class costs", "", cost_table(apart.costs)]
     if results:
         parts += ["", "## How it was run", "", setting(results), uneven(results)]
-        parts += ["", f"{hours(results):.1f} hours of training on one core. {where(results)}"]
+        parts += ["", f"{hours(results)} {where(results)}"]
     parts += ["", "## What is missing", "", missing(cells, found), ""]
     if apart.costs is None:
         parts += ["The cost of a class has not been measured yet.", ""]
@@ -154,13 +154,13 @@ def _table(methods: dict[str, BySeed]) -> str:
     some = next(iter(next(iter(methods.values())).values()))["stages"][-1]["scores"]
     sources = list(dict.fromkeys((row["source"], row["modality"]) for row in some))
     ours = methods.get("ours")
-    cost = None if ours is None else _cost(ours)
+    cost = None if ours is None else step_cost(ours)
     rows = []
     for name, seeds in methods.items():
         each = [result["stages"][-1]["scores"] for result in seeds.values()]
         means = [Spread.of([_of_source(rows_, source) for rows_ in each]) for source, _ in sources]
         gap = None if ours is None or name == "ours" else compared(ours, seeds)
-        its = _cost(seeds)
+        its = step_cost(seeds)
         rows.append(
             [
                 ALL[name].title,
@@ -193,12 +193,6 @@ def _by_structure(methods: dict[str, BySeed]) -> str:
         ]
         rows.append([" in ".join(task), *("" if s is None else s.said() for s in spreads)])
     return markdown_table(["structure", *(ALL[name].title for name in shown)], rows)
-
-
-def _cost(seeds: BySeed) -> float | None:
-    measured = [result["stages"][-1]["cpu_seconds_per_iteration"] for result in seeds.values()]
-    known = [seconds for seconds in measured if seconds is not None]
-    return float(np.median(known)) if known else None
 
 
 def _draw_geometry(grouped: dict[str, dict[str, BySeed]], path: Path) -> bool:

@@ -6,6 +6,8 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from .cells import Cell
 
 
@@ -68,18 +70,36 @@ def uneven(results: Iterable[Mapping[str, Any]]) -> str:
     )
 
 
-def hours(results: Iterable[Mapping[str, Any]]) -> float:
-    """Of training, on one core, in all results."""
-    return sum(stage["seconds"] for result in results for stage in result["stages"]) / 3600
+def step_cost(seeds: Mapping[int, Mapping[str, Any]]) -> float | None:
+    """Median CPU seconds of a step over the seeds; those of a graphics card are none, as no CPU counts its work."""
+    on_cpu = [result["stages"][-1] for result in seeds.values() if not _card(result)]
+    known = [s["cpu_seconds_per_iteration"] for s in on_cpu if s["cpu_seconds_per_iteration"] is not None]
+    return float(np.median(known)) if known else None
+
+
+def hours(results: Iterable[Mapping[str, Any]]) -> str:
+    """How long all trainings took, and on what."""
+    spent: dict[str, float] = {}
+    for result in results:
+        card = _card(result)
+        on = f"of one core beside one {card}" if card else "of one core"
+        spent[on] = spent.get(on, 0.0) + sum(stage["seconds"] for stage in result["stages"]) / 3600
+    return f"Training took {' and '.join(f'{time:.1f} hours {on}' for on, time in spent.items())}."
 
 
 def where(results: Iterable[Mapping[str, Any]]) -> str:
     """On which commits and machines."""
     results = list(results)
     commits = dict.fromkeys(r["environment"]["commit"][:10] for r in results)
-    machines = dict.fromkeys(
-        f"{r['environment']['cpu']}, {r['environment']['threads']} threads, torch {r['environment']['torch']}, "
-        f"MONAI {r['environment']['monai']}"
-        for r in results
-    )
+    machines = dict.fromkeys(_machine(r) for r in results)
     return f"Commits {', '.join(commits)}. {'; '.join(machines)}."
+
+
+def _machine(result: Mapping[str, Any]) -> str:
+    on = result["environment"]
+    parts = (_card(result), on["cpu"], f"{on['threads']} threads", f"torch {on['torch']}", f"MONAI {on['monai']}")
+    return ", ".join(part for part in parts if part)
+
+
+def _card(result: Mapping[str, Any]) -> str:
+    return result["environment"].get("card", "")
