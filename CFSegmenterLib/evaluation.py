@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -75,6 +76,21 @@ def evaluate_cases(
         Cancelled: as `progress` asked.
     """
     return evaluate_fully(segmenter, cases, distances=distances, reads=reads, progress=progress)[0]
+
+
+def spread(annotated: Sequence[Sequence[str]]) -> list[int]:
+    """The numbers of cases in an order that soon has shown every structure, so that its beginning stands for all.
+
+    Args:
+        annotated: of each case its structures.
+    """
+    holding: dict[str, list[int]] = {}
+    for number, names in enumerate(annotated):
+        for name in names:
+            holding.setdefault(name, []).append(number)
+    rare_first = sorted(holding.values(), key=len)
+    rounds = (number for of_a_round in zip_longest(*rare_first) for number in of_a_round if number is not None)
+    return list(dict.fromkeys((*rounds, *range(len(annotated)))))
 
 
 def evaluate_fully(

@@ -186,8 +186,9 @@ class UpdateSettings(_Settings):
     """All settings of an update: how long it may take, and what is not asked of a first training.
 
     Attributes:
-        budget_seconds: of the whole update. Half of it is trained at least, so where many cases have to be prepared and
-            evaluated it takes longer. None leaves it to `iterations`.
+        budget_seconds: of the whole update. Half of it is trained at least, so where many cases have to be prepared
+            it takes longer; a quarter goes into scoring the cases kept aside, and as much into scoring them with the
+            old model, and of more cases not all are scored. None leaves it to `iterations`.
         iterations: optimizer steps at most.
         sources: as in `TrainingSettings`, for sources of a kind of scan that the model does not read yet.
         learning_rate: None takes two thirds of the rate that the model was first trained at, which suits its network.

@@ -15,9 +15,9 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ import numpy as np
 
 from .cases import Case, CaseList
 from .errors import UserError, plain_reason
-from .evaluation import evaluate_cases
+from .evaluation import Score, evaluate_cases, spread
 from .locking import locked
 from .model import Model, load_model, save_model
 from .model_card import write_card
@@ -46,6 +46,9 @@ from .update_status import StatusFile
 
 TRAINING_SHARE = 0.5
 """Of the time budget that is trained at least, however long preparing and evaluating take."""
+
+SCORING_SHARE = 0.25
+"""Of the time budget after which no further validation case is scored, by the old and by the new model each."""
 
 COMPARING_SHARE = 0.2
 """Of the time budget after which no further image is compared."""
@@ -194,8 +197,7 @@ class _Run:
         if is_first_process():
             # A copy: a segmenter moves its network to the device.
             before = Segmenter(copy.deepcopy(self.plan.initial), self.device, vocabulary=self.vocabulary)
-            following = self._following("preparing")
-            old_scores = evaluate_cases(before, self._validation, reads=self._is_read_before, progress=following)
+            old_scores = self._scores(before, self._is_answered_before, "preparing")
         evaluated = time.monotonic() - started
         trainer = Trainer(
             self.plan,
@@ -206,12 +208,13 @@ class _Run:
             progress=self._following("preparing"),
         )
         head_start = trainer.seconds if trainer.step == 0 else 0.0  # counted as training
-        trainer.end_within(self._left(time.monotonic() - began - head_start, evaluated))
+        compared = {score.case for score in old_scores}
+        trainer.end_within(self._left(time.monotonic() - began - head_start, evaluated, len(compared)))
         trainer.train(self._following("training"))
         if before is None:
             return trainer, None
         after = Segmenter(trainer.model(), self.device, vocabulary=self.vocabulary)
-        new_scores = evaluate_cases(after, self._validation, progress=self._following("comparing"))
+        new_scores = self._scores(after, lambda case: not self._is_answered_before(case), "comparing", compared)
         report = write_report(
             self.plan,
             self.settings,
@@ -229,26 +232,57 @@ class _Run:
     def _validation(self) -> list[Case]:
         return [case for each in self.plan.lists for case in each.of("validation")]
 
+    def _scores(
+        self, segmenter: Segmenter, wanted: Callable[[Case], bool], phase: str, always: Collection[int] = ()
+    ) -> list[Score]:
+        """Scores of the validation cases that are wanted, as many as there is time for, and always of some.
+
+        Args:
+            always: numbers of cases that are scored however long it takes.
+        """
+        cases, budget, began, looked_at = self._validation, self.settings.budget_seconds, time.monotonic(), []
+        order = spread([case.annotated for case in cases])
+
+        def is_scored(number: int) -> bool:
+            in_time = budget is None or time.monotonic() - began < SCORING_SHARE * budget
+            scored = number in always or (wanted(cases[number]) and (in_time or not looked_at))
+            if scored:
+                looked_at.append(number)
+            return scored
+
+        numbers = iter(order)
+        scores = evaluate_cases(
+            segmenter,
+            [cases[number] for number in order],
+            reads=lambda _: is_scored(next(numbers)),
+            progress=self._following(phase),
+        )
+        return [replace(score, case=order[score.case]) for score in scores]
+
     def _is_read_before(self, case: Case) -> bool:
         """Whether the old model reads a case; of a new modality it has no answer to compare with."""
         known = (protocol.modality for protocol in self.plan.initial.manifest.protocols)
         return any(matches(modality, case.modality) for modality in known)
 
+    def _is_answered_before(self, case: Case) -> bool:
+        """Whether the old model can be scored on a case: new structures are none of its."""
+        old = self.plan.initial.manifest.structures
+        return self._is_read_before(case) and any(name in old for name in case.annotated)
+
     def _following(self, phase: str) -> Progress:
         return self.status.following(phase, self.progress)
 
-    def _left(self, spent: float, evaluated: float) -> float | None:
+    def _left(self, spent: float, evaluated: float, scored: int) -> float | None:
         """Seconds of the budget that are left for training: the evaluation will be made once more, then comparisons.
 
         Args:
-            spent: seconds until now, of which `evaluated` went into the evaluation.
+            spent: seconds until now, of which `evaluated` went into the evaluation of `scored` cases.
         """
         budget = self.settings.budget_seconds
         if budget is None:
             return None
-        cases = sum(self._is_read_before(case) for case in self._validation)
         # Old and new model look at an image each; of one alone it is known how long it takes.
-        comparing = 2 * evaluated / cases * sum(map(len, self._compared.values())) if cases else 0.0
+        comparing = 2 * evaluated / scored * sum(map(len, self._compared.values())) if scored else 0.0
         later = evaluated + min(comparing, COMPARING_SHARE * budget)
         return max(TRAINING_SHARE * budget, budget - spent - later)
 

@@ -133,6 +133,13 @@ def write_report(
     crowding = plan.bank.crowding(plan.settings.backbone.features)
     if added and crowding:
         warnings.append(crowding.removesuffix("."))
+    kept_aside = sum(len(each.of("validation")) for each in plan.lists)
+    scored = len({score.case for score in after})
+    if rows and scored < kept_aside:
+        warnings.append(
+            f"only {scored} of the {kept_aside} cases kept aside were scored, as many as there was time for; they were "
+            "chosen to show every structure"
+        )
     if left_out:
         warnings.append(
             f"{left_out} unannotated image(s) cannot be read, or are of a kind that the model does not read, and were "
@@ -148,7 +155,7 @@ def write_report(
         "iterations": iterations,
         "cases": {
             "training": len(training),
-            "validation": sum(len(each.of("validation")) for each in plan.lists),
+            "validation": kept_aside,
             "unlabelled": len(plan.unannotated),
         },
         "added": added,

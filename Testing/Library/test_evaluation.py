@@ -15,6 +15,7 @@ from CFSegmenterLib.evaluation import (
     evaluate_cases,
     evaluate_fully,
     impossible_structures,
+    spread,
     summarize,
     summarize_impossible,
     surface_distance,
@@ -269,3 +270,15 @@ def test_impossible_answers_are_summed_up_by_source():
     assert brain["ml_per_case"] == pytest.approx(3.0) and brain["found"] == pytest.approx(0.5)
     assert brain["worst"] == "liver"
     assert heart["worst"] is None and heart["ml_per_case"] == 0 and heart["found"] == 0
+
+
+@pytest.mark.parametrize(
+    ("annotated", "order"),
+    [
+        ([], []),
+        ([("liver",), ("liver",), ("liver", "spleen"), ("gallbladder",)], [2, 3, 0, 1]),
+        ([(), ("liver",)], [1, 0]),
+    ],
+)
+def test_the_beginning_of_spread_cases_shows_every_structure(annotated, order):
+    assert spread(annotated) == order

@@ -376,6 +376,27 @@ def test_old_and_new_model_are_compared_on_the_same_case_wherever_a_new_kind_of_
             assert case["dice_before"] == pytest.approx(case["dice_after"], abs=0.02)
 
 
+def test_of_many_cases_kept_aside_as_many_are_scored_as_there_is_time_for(
+    a_model_folder, a_small_source, a_new_source, tmp_path, monkeypatch
+):
+    """By both models the same ones, and by the new one a case with what only it knows."""
+    monkeypatch.setattr("CFSegmenterLib.update.SCORING_SHARE", 0.0)
+    version = update(
+        a_model_folder,
+        read_case_lists([a_small_source, a_new_source]),
+        store=tmp_path,
+        settings=some_settings(iterations=1, budget_seconds=600),
+        device="cpu",
+    )
+    report = version.report()
+    assert report["cases"]["validation"] == 3
+    scored = {row["structure"]: [case["case"] for case in row["per_case"]] for row in report["scores"]}
+    assert set(scored) == {*OLD, NEW_STRUCTURE}
+    assert {tuple(scored[name]) for name in OLD} == {(1,)} and scored[NEW_STRUCTURE] == [3]
+    assert all(row["dice_before"] is not None for row in report["scores"] if row["kind"] == "old")
+    assert any(warning.startswith("only 2 of the 3 cases kept aside were scored") for warning in report["warnings"])
+
+
 def test_settings_of_a_source_or_a_region_that_do_not_exist_are_refused(a_model, a_new_source):
     lists = read_case_lists([a_new_source])
     for sources, said in (
