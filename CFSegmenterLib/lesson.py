@@ -107,7 +107,7 @@ class IncrementalLesson:
         trusted = (labels == 0) & ~self._denied(said)[answer.best]
         if self.settings.pseudo_labels:
             labels, said = self._with_pseudo_labels(labels, said, answer, trusted)
-        if bool(said.annotated.any()):
+        if said.says_anything:
             terms = first_stage_loss(similarities, labels, said, self.first.settings)
         else:  # nothing is said: such an image only reminds
             zero = similarities.new_zeros(())

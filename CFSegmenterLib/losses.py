@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -52,6 +53,23 @@ class Annotation:
         is_ambiguous = torch.tensor([i == 0 or n not in settled for i, n in enumerate(names)])
         excluded = torch.tensor(overlap_matrix(names, vocabulary))
         return cls(is_annotated, is_ambiguous, excluded)
+
+    # A graphics card is waited for whenever one of these is found out, so each is found out once.
+
+    @cached_property
+    def says_anything(self) -> bool:
+        """Whether any structure is annotated."""
+        return bool(self.annotated.any())
+
+    @cached_property
+    def excludes_anything(self) -> bool:
+        """Whether any structure overlaps another."""
+        return bool(self.excluded.any())
+
+    @cached_property
+    def may_hide(self) -> Tensor:
+        """(U,) int64, the members of U."""
+        return self.ambiguous.nonzero()[:, 0]
 
     def to(self, device: torch.device) -> Annotation:
         """The same on another device."""
@@ -100,11 +118,10 @@ def first_stage_loss(similarities: Tensor, labels: Tensor, annotation: Annotatio
         annotation: what the labels mean.
     """
     logits = similarities / settings.temperature
-    drawn = torch.bincount(labels, minlength=len(annotation.annotated)) > 0
-    if bool(annotation.excluded[drawn].any()):
+    if annotation.excludes_anything and bool(annotation.excluded[_drawn(labels, annotation)].any()):
         logits = logits.masked_fill(annotation.excluded[labels], -torch.inf)
     log_q = torch.log_softmax(logits, dim=1)
-    hidden = hidden_log_probability(log_q, annotation.ambiguous, settings.hidden)
+    hidden = hidden_log_probability(log_q, annotation.may_hide, settings.hidden)
     target = torch.where(labels == 0, hidden, log_q.gather(1, labels[:, None])[:, 0])
     weights = balancing_weights(labels, settings.balance) if settings.balance else None
     focal = focal_term(target, settings.gamma, weights)
@@ -112,21 +129,18 @@ def first_stage_loss(similarities: Tensor, labels: Tensor, annotation: Annotatio
     dice = dice_term(q, hidden.exp(), labels, annotation)
     finite = log_q.masked_fill(q == 0, 0.0)
     entropy = -(q * finite).sum(dim=1).mean()
-    weight = settings.entropy if bool(annotation.annotated.any()) else settings.entropy_unannotated
+    weight = settings.entropy if annotation.says_anything else settings.entropy_unannotated
     total = focal + settings.dice * dice + weight * entropy
     return LossTerms(total, focal, dice, entropy)
 
 
-def hidden_log_probability(log_q: Tensor, ambiguous: Tensor, weight: float = 1.0) -> Tensor:
-    """(N, K + 1) log q, (K + 1,) bool U -> (N,) log Q_U, in which each structure of U counts `weight` times."""
-    may_be = ambiguous.nonzero()[:, 0]
+def hidden_log_probability(log_q: Tensor, may_hide: Tensor, weight: float = 1.0) -> Tensor:
+    """(N, K + 1) log q, (U,) members of U -> (N,) log Q_U, in which each structure of U counts `weight` times."""
     # The gradient of an indexing that might name a column twice is several times slower.
-    chosen = log_q.index_select(1, may_be)
+    chosen = log_q.index_select(1, may_hide)
     if weight == 1.0:
         return torch.logsumexp(chosen, dim=1)
-    weights = torch.full((log_q.shape[1],), math.log(weight), device=log_q.device)
-    weights[0] = 0.0
-    return torch.logsumexp(chosen + weights[may_be], dim=1)
+    return torch.logsumexp(chosen + (may_hide > 0) * math.log(weight), dim=1)
 
 
 def focal_term(log_probability: Tensor, gamma: float, weights: Tensor | None = None) -> Tensor:
@@ -159,10 +173,14 @@ def dice_term(q: Tensor, hidden: Tensor, labels: Tensor, annotation: Annotation)
         hidden: (N,) probability of U.
         labels: (N,) int64.
     """
-    present = torch.unique(labels)
-    present = present[annotation.annotated[present]]
+    present = (_drawn(labels, annotation) & annotation.annotated).nonzero()[:, 0]
     predicted = torch.cat([hidden[:, None], q.index_select(1, present)], dim=1)
     wanted = torch.cat([annotation.ambiguous[labels][:, None], labels[:, None] == present], dim=1).to(q.dtype)
     overlap = (predicted * wanted).sum(dim=0)
     size = predicted.sum(dim=0) + wanted.sum(dim=0)
     return (1 - (2 * overlap + 1e-5) / (size + 1e-5)).mean()
+
+
+def _drawn(labels: Tensor, annotation: Annotation) -> Tensor:
+    """(K + 1,) bool, which labels occur among (N,) `labels`."""
+    return torch.bincount(labels, minlength=len(annotation.annotated)) > 0
