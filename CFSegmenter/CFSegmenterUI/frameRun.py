@@ -24,7 +24,7 @@ def waitForFrames(
         Cancelled: somebody cancelled.
     """
     task = Task(_("Segmenting all frames"), None, None)
-    ends = {"done": task.finish, "failed": task.fail, "progress": task.tell, "cancelled": task.giveUp}
+    ends = {"done": task.finish, "failed": task.fail, "progress": task.tell, "cancelled": lambda soFar: task.giveUp()}
     FrameRun(session, volumeNode, structures, segmentationNode, options, **ends)
     return session.wait(task)
 
@@ -47,9 +47,13 @@ class FrameRun:
         done: Callable[[list[SegmentResult]], None],
         failed: Callable[[str], None],
         progress: Callable[[int, int, str, float | None], None],
-        cancelled: Callable[[], None],
+        cancelled: Callable[[str], None],
     ):
-        """Args: as `Session.segment`; `done` hears of every frame's result, `progress` of the whole run's."""
+        """
+        Args:
+            As `Session.segment`, but `done` hears of every frame's result, `progress` of the whole run's, and
+            `cancelled` of how many frames are done, "" where none is.
+        """
         self._session, self._volume, self._options = session, volumeNode, options
         self._structures, self._segmentation = list(structures), segmentationNode
         self._done, self._failed, self._progress, self._cancelled = done, failed, progress, cancelled
@@ -89,14 +93,18 @@ class FrameRun:
 
     def _onFailed(self, text: str) -> None:
         self._tidy()
-        if self._isKept:
-            done = _("{done} of {count} frames are done.").format(done=len(self._results), count=self._count)
-            text = f"{text} {done}"
-        self._failed(text)
+        self._failed(f"{text} {self._soFar}".strip())
 
     def _onCancelled(self) -> None:
         self._tidy()
-        self._cancelled()
+        self._cancelled(self._soFar)
+
+    @property
+    def _soFar(self) -> str:
+        """How many frames are done, as a sentence; "" where none is."""
+        if not self._isKept:
+            return ""
+        return _("{done} of {count} frames are done.").format(done=len(self._results), count=self._count)
 
     def _onProgress(self, done: int, total: int, what: str, secondsLeft: float | None) -> None:
         number = len(self._results)

@@ -108,7 +108,7 @@ class SegmentPanel:
         asked = volume, self._tree.checked(), node.outputSegmentation, self._options()
         ends = {
             "failed": self._ending(self._say),
-            "cancelled": self._ending(lambda: self._say(_("Cancelled."))),
+            "cancelled": self._ending(lambda soFar="": self._say(" ".join((_("Cancelled."), soFar)).strip())),
             "progress": self._onProgress,
         }
         self._say(_("Starting..."))

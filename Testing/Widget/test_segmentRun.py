@@ -250,7 +250,7 @@ def testAFrameThatTheRunHasNotReachedShowsNothingOfAnother(ready, link, cine, sc
     assert countsIn(cine, scene) == {"heart": 9}
     click(ready.ui.applyButton)
     link.lastOf("encode").giveUp()
-    assert ready.ui.statusLabel.text == "Cancelled."
+    assert ready.ui.statusLabel.text == "Cancelled. 1 of 2 frames are done."
     assert countsIn(cine, scene) == {"heart": 9}
     showFrame(cine, 1)
     assert countsIn(cine, scene) == {}
