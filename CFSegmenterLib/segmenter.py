@@ -101,7 +101,7 @@ class Segmenter:
         for computing, gathering in self._places:
             try:
                 return unit_features(
-                    self.model.network.to(computing),
+                    self.model.network.to(computing, memory_format=layout(computing)),
                     image,
                     protocol.patch,
                     precision=self.precision if computing == self.device else choose_precision(computing),

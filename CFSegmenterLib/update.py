@@ -235,28 +235,27 @@ class _Run:
     def _scores(
         self, segmenter: Segmenter, wanted: Callable[[Case], bool], phase: str, always: Collection[int] = ()
     ) -> list[Score]:
-        """Scores of the validation cases that are wanted, as many as there is time for, and always of some.
+        """Scores of the validation cases that are wanted: of one, and of as many more as there is time for.
 
         Args:
-            always: numbers of cases that are scored however long it takes.
+            always: numbers of cases that are scored in any case.
         """
-        cases, budget, began, looked_at = self._validation, self.settings.budget_seconds, time.monotonic(), []
+        cases, budget = self._validation, self.settings.budget_seconds
         order = spread([case.annotated for case in cases])
+        kept = {id(cases[number]) for number in always}
+        began, scored = time.monotonic(), []
 
-        def is_scored(number: int) -> bool:
+        def is_scored(case: Case) -> bool:
+            if id(case) in kept:
+                return True
             in_time = budget is None or time.monotonic() - began < SCORING_SHARE * budget
-            scored = number in always or (wanted(cases[number]) and (in_time or not looked_at))
-            if scored:
-                looked_at.append(number)
-            return scored
+            if not wanted(case) or not (in_time or not scored):
+                return False
+            scored.append(case)
+            return True
 
-        numbers = iter(order)
-        scores = evaluate_cases(
-            segmenter,
-            [cases[number] for number in order],
-            reads=lambda _: is_scored(next(numbers)),
-            progress=self._following(phase),
-        )
+        ordered = [cases[number] for number in order]
+        scores = evaluate_cases(segmenter, ordered, reads=is_scored, progress=self._following(phase))
         return [replace(score, case=order[score.case]) for score in scores]
 
     def _is_read_before(self, case: Case) -> bool:

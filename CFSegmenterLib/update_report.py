@@ -133,11 +133,12 @@ def write_report(
     crowding = plan.bank.crowding(plan.settings.backbone.features)
     if added and crowding:
         warnings.append(crowding.removesuffix("."))
-    kept_aside = sum(len(each.of("validation")) for each in plan.lists)
+    kept_aside = [case for each in plan.lists for case in each.of("validation")]
+    known = sum(any(name in plan.bank for name in case.annotated) for case in kept_aside)
     scored = len({score.case for score in after})
-    if rows and scored < kept_aside:
+    if 0 < scored < known:
         warnings.append(
-            f"only {scored} of the {kept_aside} cases kept aside were scored, as many as there was time for; they were "
+            f"only {scored} of the {known} cases kept aside were scored, as many as there was time for; they were "
             "chosen to show every structure"
         )
     if left_out:
@@ -155,7 +156,7 @@ def write_report(
         "iterations": iterations,
         "cases": {
             "training": len(training),
-            "validation": kept_aside,
+            "validation": len(kept_aside),
             "unlabelled": len(plan.unannotated),
         },
         "added": added,
