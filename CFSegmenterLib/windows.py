@@ -73,7 +73,7 @@ def unit_features(
         for row, start in enumerate(starts[0]):
             for first in range(0, len(corners), at_once):
                 advance(progress, done, total, f"window {done + 1} of {total}")
-                places = [(slice(y, y + patch[1]), slice(z, z + patch[2])) for y, z in corners[first:][:at_once]]
+                places = [(slice(y, y + patch[1]), slice(z, z + patch[2])) for y, z in corners[first : first + at_once]]
                 boxes = [torch.from_numpy(padded[start : start + patch[0], y, z]) for y, z in places]
                 windows = torch.stack(boxes)[:, None].to(device)
                 with autocast(device, precision):
