@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -15,10 +15,30 @@ from .distillation import background_aware_distillation, feature_distillation, f
 from .losses import Annotation, LossTerms, first_stage_loss
 from .network import FoldedCosine, PrototypeNetwork
 from .patches import Patch
+from .planning import TrainingPlan
 from .settings import DistillationSettings, LossSettings
+from .structures import Vocabulary
 
 WhatIsSaid = Mapping[tuple[str, tuple[str, ...]], Annotation]
 """By source and what is annotated, which may differ from case to case: what the labels mean."""
+
+
+def what_is_said(plan: TrainingPlan, cases: Iterable[Case], vocabulary: Vocabulary) -> WhatIsSaid:
+    """What the labels of every case mean: what is annotated, and what its field of view cannot show."""
+    one_of_each = {(case.source, case.annotated): case for case in cases}
+    return {key: _annotation(plan, case, vocabulary) for key, case in one_of_each.items()}
+
+
+def _annotation(plan: TrainingPlan, case: Case, vocabulary: Vocabulary) -> Annotation:
+    source = plan.settings.sources.get(case.source)
+    absent = []
+    if source is not None and source.field_of_view is not None:
+        for name in plan.bank.names[1:]:
+            known = vocabulary.get(name)
+            listed = any(name in each.structures for each in plan.lists if each.source == case.source)
+            if known is not None and not listed and known.region not in source.field_of_view:
+                absent.append(name)
+    return Annotation.of(plan.bank.names, case.annotated, absent, vocabulary)
 
 
 class Lesson(Protocol):

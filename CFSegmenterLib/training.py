@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import math
-import os
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,52 +13,34 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader
 
 from .aiming import aimed, read_out
-from .cases import Case
-from .checkpoint import TrainingState, load_checkpoint, read_record, save_checkpoint
+from .checkpoint import TrainingState, load_checkpoint, save_checkpoint
 from .errors import Cancelled, UserError
 from .evaluation import evaluate_cases, summarize
 from .hierarchy import overlap_matrix
-from .lesson import FirstLesson, IncrementalLesson, Lesson
-from .losses import Annotation, LossTerms
+from .lesson import FirstLesson, IncrementalLesson, Lesson, what_is_said
+from .losses import LossTerms
 from .model import Manifest, Model, save_model
 from .model_card import write_card
 from .network import PrototypeNetwork, load_weights, weights_of
-from .patches import Patch, PatchSequence
-from .pieces import drawn_in_one_piece
+from .patch_loading import patch_loader, prepared_patches
+from .patches import Patch
 from .planning import TrainingPlan
 from .precision import autocast, choose_device, choose_precision, keep_freed_memory, layout
-from .prepared import CaseCache
-from .processes import (
-    agreed,
-    all_or_none,
-    ending_together,
-    interrupts_noted,
-    launch,
-    spare_cores,
-    spare_memory,
-    uninterrupted,
-)
+from .processes import agreed, all_or_none, ending_together, interrupts_noted, launch, uninterrupted
 from .progress import Progress, silent
+from .resuming import CHECKPOINT, find_training, fingerprint
 from .schedule import Schedule, duration
 from .segmenter import Segmenter
-from .settings import OF_AN_UPDATE
 from .structures import Vocabulary
-from .torchrun import are_several
 from .training_log import TrainingLog
-from .training_record import training_manifest
+from .training_record import of_one_piece, training_manifest
 
-CHECKPOINT = "checkpoint.safetensors"
 GRADIENT_LIMIT = 12.0
 SKIPS_ALLOWED = 10
 AIM_SHARE = 0.1
 """Of the time budget, at most, for the head start of an update's new structures."""
-BYTES_A_MAKER = 2_500_000_000
-"""Memory that a process which makes patches may need beside a graphics card: where it is not forked, it loads torch."""
-CASES_LOOKED_AT = 100
-"""Annotations of a source that decide which of its structures are of one piece."""
 
 
 class Trainer:
@@ -103,7 +82,9 @@ class Trainer:
         self.end_within(settings.budget_seconds)
         self.cases = (*(case for each in plan.lists for case in each.of("training")), *plan.unannotated)
         with ending_together(progress):
-            self.patches = self._patches(progress)
+            self.patches = prepared_patches(
+                plan, self.cases, self.folder / "cache", self.fabric, self.vocabulary, progress
+            )
         self._check_shares(self.patches.per_step)
         self.state, self.network = self._state()
         self.lesson = self._lesson()
@@ -156,7 +137,7 @@ class Trainer:
 
     def _go_on(self, last: int, log: TrainingLog | None, progress: Progress) -> None:
         """Take the steps that are left, and validate and write checkpoints as they are due."""
-        loader = iter(self._loader())
+        loader = iter(patch_loader(self.patches, self.fabric, self.step, self.plan.settings.iterations))
         started = saved = time.monotonic()
         before, first, whole = self.seconds, self.step, last
         asked = False  # to end: of several processes, each sees one more step through with the others
@@ -225,20 +206,7 @@ class Trainer:
 
     @cached_property
     def _one_piece(self) -> tuple[str, ...]:
-        """The structures that are one piece in every annotation, those included that an update's model learned from."""
-        drawn = self._drawn_in_one_piece()
-        before = self.plan.initial.manifest if self.plan.teaches else None
-        still = [name for name in before.one_piece if drawn.get(name, True)] if before else []
-        had = before.structures if before else ()
-        return (*still, *(name for name, is_one in drawn.items() if is_one and name not in had))
-
-    def _drawn_in_one_piece(self) -> dict[str, bool]:
-        by_source: dict[str, list[int]] = {}
-        for index, case in enumerate(self.cases):
-            by_source.setdefault(case.source, []).append(index)
-        looked_at = (i for each in by_source.values() for i in each[:: max(1, len(each) // CASES_LOOKED_AT)])
-        drawn = ((self.patches.prepared[i].labels, self.cases[i].annotated) for i in looked_at)
-        return drawn_in_one_piece(drawn, self.plan.bank.names)
+        return of_one_piece(self.plan, self.cases, self.patches.prepared)
 
     @property
     def _patches_here(self) -> int:
@@ -251,25 +219,9 @@ class Trainer:
                 "patches_per_step to a multiple of their number."
             )
 
-    def _patches(self, progress: Progress) -> PatchSequence:
-        plan = self.plan
-        protocols = [plan.protocol_of(case) for case in self.cases]
-        cache = CaseCache(self.folder / "cache", plan.bank.names, self.vocabulary)
-        # Each process prepares its share; then it finds the others' ready, unless they were written on another machine.
-        mine = slice(self.fabric.global_rank, None, self.fabric.world_size)
-        progress = progress if self.fabric.is_global_zero else silent
-        with all_or_none(self.fabric):
-            cache.prepare(self.cases[mine], protocols[mine], progress, spare_cores(), spare_memory())
-        with all_or_none(self.fabric):
-            prepared = cache.prepare(self.cases, protocols, progress, spare_cores(), spare_memory())
-        return PatchSequence(self.cases, prepared, protocols, plan.bank.names, plan.settings, self.vocabulary)
-
     def _lesson(self) -> Lesson:
         plan, device = self.plan, self.fabric.device
-        said = {
-            (case.source, case.annotated): self._annotation(case).to(device)
-            for case in {(c.source, c.annotated): c for c in self.cases}.values()
-        }
+        said = {key: each.to(device) for key, each in what_is_said(plan, self.cases, self.vocabulary).items()}
         first = FirstLesson(self.cases, said, self._prototypes, plan.settings.loss)
         if not plan.teaches:
             return first
@@ -279,17 +231,6 @@ class Trainer:
         precision = autocast(device, self.precision)
         share = plan.settings.patches_per_step / self.patches.per_step
         return IncrementalLesson(first, teacher, known, overlaps, plan.settings.distillation, precision, share)
-
-    def _annotation(self, case: Case) -> Annotation:
-        source = self.plan.settings.sources.get(case.source)
-        absent = []
-        if source is not None and source.field_of_view is not None:
-            for name in self.plan.bank.names[1:]:
-                known = self.vocabulary.get(name)
-                listed = any(name in each.structures for each in self.plan.lists if each.source == case.source)
-                if known is not None and not listed and known.region not in source.field_of_view:
-                    absent.append(name)
-        return Annotation.of(self.plan.bank.names, case.annotated, absent, self.vocabulary)
 
     def _state(self) -> tuple[TrainingState, Any]:
         settings = self.plan.settings
@@ -321,23 +262,12 @@ class Trainer:
 
     def _resume(self) -> bool:
         """Go on from the folder's checkpoint; False where it holds none."""
-        path = self.folder / CHECKPOINT
-        if not path.exists():
-            self._check_that_nothing_is_replaced()
+        record = find_training(self.folder, self.plan)
+        if record is None:
             return False
-        record = read_record(path)
-        if not self.plan.teaches:  # a checkpoint of before these were left out of it
-            for name in OF_AN_UPDATE:
-                record["settings"]["training"].pop(name, None)
-        prototypes = self._checksum_of_prototypes()
-        if record["settings"] != self._fingerprint() or record.get("prototypes", prototypes) != prototypes:
-            raise UserError(
-                f"The folder {self.folder} holds a training with other settings, sources or structures; "
-                "resume it with those, or train in a new folder."
-            )
-        load_checkpoint(path, self.state)
+        load_checkpoint(self.folder / CHECKPOINT, self.state)
         self.step, self.best, self.seconds = record["step"], record["best"], record["seconds"]
-        self.validated = record.get("validated", self.step)
+        self.validated = record["validated"]
         return True
 
     def _check_that_all_resumed(self) -> None:
@@ -346,14 +276,6 @@ class Trainer:
             raise UserError(
                 f"The processes do not find the same checkpoint in {self.folder}; train in a folder that all machines "
                 "share."
-            )
-
-    def _check_that_nothing_is_replaced(self) -> None:
-        models = [name for name in ("best", "last") if (self.folder / name).exists()]
-        if models:
-            raise UserError(
-                f"The folder {self.folder} holds a model already ({models[0]}), but no checkpoint to go on from; train "
-                "in a new folder."
             )
 
     @torch.no_grad()
@@ -389,40 +311,6 @@ class Trainer:
         """(1, X, Y, Z) of a patch -> (1, 1, X, Y, Z) as the network takes it."""
         device = self.fabric.device
         return image[None].to(device).contiguous(memory_format=layout(device))
-
-    def _fingerprint(self) -> dict[str, Any]:
-        """What must be the same for a training to be resumed."""
-        plan = self.plan
-        free = _FREE_TO_CHANGE if plan.teaches else _FREE_TO_CHANGE | OF_AN_UPDATE
-        same = {
-            "training": plan.settings.model_dump(mode="json", exclude=free),
-            "sources": [[each.source, len(each.of("training")), list(each.structures)] for each in plan.lists],
-        }
-        if plan.teaches:
-            same |= {"teacher": plan.initial.manifest.weights_sha256, "unannotated": len(plan.unannotated)}
-        return same
-
-    def _checksum_of_prototypes(self) -> str:
-        """What the network was aimed at; the same structures have other prototypes with and without texts."""
-        return hashlib.sha256(np.ascontiguousarray(self.plan.bank.matrix).tobytes()).hexdigest()
-
-    def _loader(self) -> DataLoader:
-        """This process's patches, from the present step on, made ahead in other processes."""
-        settings = self.plan.settings
-        world, rank = self.fabric.world_size, self.fabric.global_rank
-        whole = self.patches.per_step
-        numbers = range(self.step * whole + rank, settings.iterations * whole, world)
-        # On a processor the network needs every core; a graphics card would wait for a single maker of patches.
-        most = min(spare_cores(), spare_memory() // BYTES_A_MAKER) if self.fabric.device.type == "cuda" else 1
-        makers = max(1, most)
-        return DataLoader(
-            self.patches,
-            sampler=numbers,
-            batch_size=None,
-            num_workers=makers,
-            prefetch_factor=max(2, (2 * self._patches_here + 2) // makers),
-            worker_init_fn=_be_a_maker,
-        )
 
     @torch.no_grad()
     def _average(self) -> None:
@@ -499,31 +387,7 @@ class Trainer:
                 "validated": self.validated,
                 "best": self.best,
                 "seconds": self.seconds,
-                "settings": self._fingerprint(),
-                "prototypes": self._checksum_of_prototypes(),
+                **fingerprint(self.plan),
             }
             save_checkpoint(self.folder / CHECKPOINT, self.state, record)
             self._save("last")
-
-
-_FREE_TO_CHANGE = {
-    "validate_every",
-    "validation_cases",
-    "checkpoint_minutes",
-    "compile",
-    "precision",
-    "budget_seconds",
-}
-
-
-def _be_a_maker(worker: int) -> None:
-    """Make patches until the training lets go.
-
-    A patch is small; threads would only take the cores from the network. Who asks a training of several processes to
-    end, asks everybody that they started, which would take away the patches of the step that they see through together.
-    What goes wrong here is raised in the training; nobody needs to hear that a training went while it was handed one.
-    """
-    torch.set_num_threads(1)
-    sys.excepthook = lambda *what: None
-    if are_several() and hasattr(os, "setpgrp"):
-        os.setpgrp()

@@ -9,9 +9,14 @@ from collections.abc import Sequence
 import torch
 
 from . import __version__
-from .cases import CaseList
+from .cases import Case, CaseList
 from .model import Manifest, SourceRecord
+from .pieces import drawn_in_one_piece
 from .planning import TrainingPlan
+from .prepared import PreparedCase
+
+CASES_LOOKED_AT = 100
+"""Annotations of a source that decide which of its structures are of one piece."""
 
 
 def training_manifest(
@@ -62,6 +67,23 @@ def training_manifest(
             },
         },
     )
+
+
+def of_one_piece(plan: TrainingPlan, cases: Sequence[Case], prepared: Sequence[PreparedCase]) -> tuple[str, ...]:
+    """The structures that are one piece in every annotation, those included that an update's model learned from.
+
+    Args:
+        cases, prepared: all that is trained on, and what was made of it.
+    """
+    by_source: dict[str, list[int]] = {}
+    for index, case in enumerate(cases):
+        by_source.setdefault(case.source, []).append(index)
+    looked_at = (i for each in by_source.values() for i in each[:: max(1, len(each) // CASES_LOOKED_AT)])
+    drawn = drawn_in_one_piece(((prepared[i].labels, cases[i].annotated) for i in looked_at), plan.bank.names)
+    before = plan.initial.manifest if plan.teaches else None
+    still = [name for name in before.one_piece if drawn.get(name, True)] if before else []
+    had = before.structures if before else ()
+    return (*still, *(name for name, is_one in drawn.items() if is_one and name not in had))
 
 
 def merged_sources(before: Sequence[SourceRecord], lists: Sequence[CaseList]) -> tuple[SourceRecord, ...]:

@@ -32,13 +32,14 @@ from .model_card import write_card
 from .planning import TrainingPlan
 from .progress import Progress, silent
 from .protocols import matches
+from .resuming import CHECKPOINT
 from .segmenter import Segmenter
 from .settings import UpdateSettings
 from .store import ModelStore
 from .stored_version import PAGE, REPORT, StoredVersion
 from .structures import Vocabulary
 from .torchrun import are_several, is_first_process
-from .training import CHECKPOINT, Trainer
+from .training import Trainer
 from .update_page import write_page
 from .update_planning import plan_update
 from .update_report import Agreement, compare_answers, read_losses, write_report

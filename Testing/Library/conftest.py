@@ -143,6 +143,24 @@ def a_new_source(tmp_path_factory) -> Path:
     return folder / "dataset.json" if folder.exists() else write_new_source(folder)
 
 
+@pytest.fixture(scope="session")
+def balls(tmp_path_factory) -> Path:
+    """The case list of the source of a training of a few steps; see `short_training`."""
+    from Testing.Library.short_training import write_source
+
+    return write_source(tmp_path_factory.mktemp("cases") / "organs")
+
+
+@pytest.fixture(scope="session")
+def whole_training(balls, tmp_path_factory) -> Path:
+    """The folder of such a training that went through to its last step."""
+    from Testing.Library.short_training import a_trainer
+
+    folder = tmp_path_factory.mktemp("training") / "run"
+    a_trainer(balls, folder, command="cfsegmenter train --cases organs.json").train()
+    return folder
+
+
 @pytest.fixture
 def a_model(a_model_folder):
     """The same model in memory, fresh for every test."""

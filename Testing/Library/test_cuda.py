@@ -15,9 +15,10 @@ from CFSegmenterLib.errors import Cancelled
 from CFSegmenterLib.evaluation import dice
 from CFSegmenterLib.model import Model, load_model
 from CFSegmenterLib.planning import plan_training
+from CFSegmenterLib.resuming import CHECKPOINT
 from CFSegmenterLib.segmenter import Segmenter
 from CFSegmenterLib.settings import TrainingSettings, UpdateSettings
-from CFSegmenterLib.training import CHECKPOINT, Trainer
+from CFSegmenterLib.training import Trainer
 from CFSegmenterLib.update_planning import plan_update
 from CFSegmenterLib.worker.client import COMMAND, WorkerClient
 from Testing.Library.conftest import NEW_STRUCTURE, TINY_SETTINGS, UPDATE_SETTINGS

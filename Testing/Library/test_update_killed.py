@@ -17,9 +17,9 @@ import pytest
 from CFSegmenterLib.cases import read_case_lists
 from CFSegmenterLib.checkpoint import read_record
 from CFSegmenterLib.model import load_model
+from CFSegmenterLib.resuming import CHECKPOINT
 from CFSegmenterLib.settings import UpdateSettings
 from CFSegmenterLib.store import ModelStore
-from CFSegmenterLib.training import CHECKPOINT
 from CFSegmenterLib.update import update
 
 KILLS = 20

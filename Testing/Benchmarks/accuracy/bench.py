@@ -15,8 +15,8 @@ from CFSegmenterLib.errors import UserError
 from CFSegmenterLib.model import load_model
 from CFSegmenterLib.planning import TrainingPlan, plan_training
 from CFSegmenterLib.progress import Progress, silent
+from CFSegmenterLib.resuming import CHECKPOINT
 from CFSegmenterLib.settings import TrainingSettings
-from CFSegmenterLib.training import CHECKPOINT
 from CFSegmenterLib.update_planning import plan_update
 from Testing.Benchmarks.measure import write_json
 
