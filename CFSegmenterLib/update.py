@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from .locking import locked
 from .model import Model, load_model, save_model
 from .model_card import write_card
 from .planning import TrainingPlan
+from .prepared import load_case
 from .progress import Progress, silent
 from .protocols import matches
 from .resuming import CHECKPOINT
@@ -44,15 +46,7 @@ from .update_page import write_page
 from .update_planning import plan_update
 from .update_report import Agreement, compare_answers, read_losses, write_report
 from .update_status import StatusFile
-
-TRAINING_SHARE = 0.5
-"""Of the time budget that is trained at least, however long preparing and evaluating take."""
-
-SCORING_SHARE = 0.25
-"""Of the time budget after which no further validation case is scored, by the old and by the new model each."""
-
-COMPARING_SHARE = 0.2
-"""Of the time budget after which no further image is compared."""
+from .update_time import COMPARING_SHARE, SCORING_SHARE, left_for_training
 
 LOCK_SECONDS = 15.0
 """A process that was killed leaves a child that reads patches; it notices within some seconds, and holds the lock."""
@@ -194,12 +188,14 @@ class _Run:
         Args:
             began: when the time budget began to run.
         """
-        started, before, old_scores = time.monotonic(), None, []
+        before, old_scores, pace = None, [], 0.0
         if is_first_process():
             # A copy: a segmenter moves its network to the device.
             before = Segmenter(copy.deepcopy(self.plan.initial), self.device, vocabulary=self.vocabulary)
+            started = time.monotonic()
             old_scores = self._scores(before, self._is_answered_before, "preparing")
-        evaluated = time.monotonic() - started
+            evaluated, compared = time.monotonic() - started, {score.case for score in old_scores}
+            pace = evaluated / len(compared) if compared else self._seconds_of_an_image(before)
         trainer = Trainer(
             self.plan,
             self.folder,
@@ -210,7 +206,7 @@ class _Run:
         )
         head_start = trainer.seconds if trainer.step == 0 else 0.0  # counted as training
         compared = {score.case for score in old_scores}
-        trainer.end_within(self._left(time.monotonic() - began - head_start, evaluated, len(compared)))
+        trainer.end_within(self._left(time.monotonic() - began - head_start, pace, len(compared)))
         trainer.train(self._following("training"))
         if before is None:
             return trainer, None
@@ -272,19 +268,23 @@ class _Run:
     def _following(self, phase: str) -> Progress:
         return self.status.following(phase, self.progress)
 
-    def _left(self, spent: float, evaluated: float, scored: int) -> float | None:
-        """Seconds of the budget that are left for training: the evaluation will be made once more, then comparisons.
+    def _seconds_of_an_image(self, before: Segmenter) -> float:
+        """How long the old model takes for one that it reads; 0 where there is none, or no budget asks for it."""
+        read = [case for case in (*self._validation, *chain(*self._compared.values())) if self._is_read_before(case)]
+        if self.settings.budget_seconds is None or not read:
+            return 0.0
+        began = time.monotonic()
+        before.encode(load_case(read[0])[0], progress=self._following("preparing")).segment()
+        return time.monotonic() - began
 
-        Args:
-            spent: seconds until now, of which `evaluated` went into the evaluation of `scored` cases.
-        """
+    def _left(self, spent: float, pace: float, scored: int) -> float | None:
+        """Seconds that are left for training; None where no budget says when it ends."""
         budget = self.settings.budget_seconds
+        new = sum(not self._is_answered_before(case) for case in self._validation)
+        compared = sum(map(len, self._compared.values()))
         if budget is None:
             return None
-        # Old and new model look at an image each; of one alone it is known how long it takes.
-        comparing = 2 * evaluated / scored * sum(map(len, self._compared.values())) if scored else 0.0
-        later = evaluated + min(comparing, COMPARING_SHARE * budget)
-        return max(TRAINING_SHARE * budget, budget - spent - later)
+        return left_for_training(budget, spent, pace, scored=scored, new=new, compared=compared)
 
     @property
     def _compared(self) -> dict[str, list[Case]]:

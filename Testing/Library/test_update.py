@@ -301,6 +301,23 @@ def test_the_time_budget_ends_the_training(a_model_folder, a_new_source, tmp_pat
     assert 0 < version.report()["iterations"] < 2000
 
 
+def test_time_is_kept_for_scoring_and_comparing_where_the_old_model_can_be_scored_on_nothing(
+    a_model_folder, a_new_source, tmp_path, monkeypatch
+):
+    asked = []
+
+    def left(budget: float, spent: float, pace: float, **counts: int) -> float:
+        asked.append((spent, pace, counts))
+        return 0.1
+
+    monkeypatch.setattr("CFSegmenterLib.update.left_for_training", left)
+    settings = some_settings(budget_seconds=600.0)
+    update(a_model_folder, read_case_lists([a_new_source]), store=tmp_path, settings=settings, device="cpu")
+    ((spent, pace, counts),) = asked
+    assert spent > pace > 0
+    assert counts == {"scored": 0, "new": 1, "compared": 3}
+
+
 def test_the_learning_rate_follows_that_of_the_training_that_began_with_nothing(a_model, a_new_source):
     lists = read_case_lists([a_new_source])
     first = {"settings": {"learning_rate": 0.006}, "initial": None}
