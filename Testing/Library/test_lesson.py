@@ -81,11 +81,11 @@ def test_beside_images_that_only_remind_a_new_annotation_weighs_as_much_as_witho
     new = alone.terms(labels)
     kept = 10 * new.answers + new.features
     one = beside.terms(labels).total
-    assert float(one) == pytest.approx(float(2 * (new.total - kept) + kept), rel=1e-5)
+    assert one.item() == pytest.approx((2 * (new.total - kept) + kept).item(), rel=1e-5)
     other = reminder.terms()
     mean = (one + other.total) / 2  # a step's: the annotated patch's own loss, and half of each patch's distillation
     expected = new.total - kept + (kept + 10 * other.answers + other.features) / 2
-    assert float(mean) == pytest.approx(float(expected), rel=1e-5)
+    assert mean.item() == pytest.approx(expected.item(), rel=1e-5)
 
 
 def test_where_nothing_is_new_an_unannotated_image_asks_nothing_of_a_student_that_is_its_teacher():

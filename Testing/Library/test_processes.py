@@ -4,6 +4,7 @@ import logging
 import os
 import signal
 import types
+from collections.abc import Iterator
 
 import psutil
 import pytest
@@ -108,7 +109,15 @@ def test_where_one_process_fails_the_others_do_not_go_on():
         raise ValueError("mine")
 
 
-def test_ctrl_c_is_held_back_where_there_are_several_processes_only(monkeypatch):
+@pytest.fixture
+def ctrl_c_heeded() -> Iterator[None]:
+    """Who runs the tests in the background of a script is deaf to Ctrl+C, as the shell would have it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_ctrl_c_is_held_back_where_there_are_several_processes_only(ctrl_c_heeded, monkeypatch):
     with pytest.raises(KeyboardInterrupt), interrupts_noted():
         signal.raise_signal(signal.SIGINT)
     monkeypatch.setenv("WORLD_SIZE", "2")
