@@ -67,12 +67,12 @@ class CFSegmenterWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     """The module's panel: five sections over one session."""
 
     def __init__(self, parent=None):
-        ScriptedLoadableModuleWidget.__init__(self, parent)
-        VTKObservationMixin.__init__(self)
         self.logic = None
         self.panels = ()
         self._parameterNode = None
         self._entered = False
+        VTKObservationMixin.__init__(self)
+        ScriptedLoadableModuleWidget.__init__(self, parent)  # without a parent it sets the module up at once
 
     def setup(self):
         ScriptedLoadableModuleWidget.setup(self)

@@ -180,9 +180,7 @@ class AnnotateNextPanel(VTKObservationMixin):
         return [
             node
             for node in maps.scansIn(self._scene)
-            if not node.GetHideFromEditors()
-            and node.GetImageData() is not None
-            and caseNumberOf(node, self._teaching.caseFolder) not in numbers
+            if node.GetImageData() is not None and caseNumberOf(node, self._teaching.caseFolder) not in numbers
         ]
 
     def _list(self) -> None:

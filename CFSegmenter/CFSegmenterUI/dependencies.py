@@ -12,7 +12,7 @@ import logging
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,7 +76,8 @@ def findMissing(requirements: str | Path) -> Missing:
     except UserError:  # said when the worker is started
         return Missing()
     importlib.invalidate_caches()
-    packages = tuple(line for line in readRequirements(requirements) if not _isMet(line))
+    lines = readRequirements(requirements)
+    packages = (*(line for line in lines if not _isMet(line)), *_missingBelow(lines))
     return Missing(not _isMet(TORCH), packages, sys.version_info[:2] < PYTHON)
 
 
@@ -122,6 +123,9 @@ def install(
         elif not missing.torch or _installTorch():
             # Torch is there by now: MONAI would otherwise bring one that does not fit the graphics card.
             compat.installRequirements(requirements, REQUESTER)
+            # Slicer only logs where one of these could not be installed, and would not look for it again.
+            if below := _missingBelow(readRequirements(requirements)):
+                compat.pipInstall(list(below), REQUESTER)
     except (subprocess.CalledProcessError, RuntimeError, OSError, ImportError) as error:
         logging.exception("Installation failed")
         raise UserError(
@@ -145,7 +149,9 @@ def _installTorch() -> bool:
             ) from None
         # Asks by itself, too, before it installs and before it restarts.
         if not manager.installExtensionFromServer("PyTorch", True):
-            raise RuntimeError(_("the extension PyTorch could not be installed")) from None
+            raise UserError(
+                _("The extension PyTorch was not installed; press Install again, or install from wheels.")
+            ) from None
         return False
     version = TORCH[len("torch") :]
     if PyTorchUtils.PyTorchUtilsLogic().installTorch(askConfirmation=False, torchVersionRequirement=version) is None:
@@ -180,6 +186,28 @@ def _isMet(requirement: str) -> bool:
         return least is None or _numbers(importlib.metadata.version(name)) >= _numbers(least)
     except importlib.metadata.PackageNotFoundError:
         return True  # there, though nobody knows in which version
+
+
+def _missingBelow(requirements: Iterable[str]) -> tuple[str, ...]:
+    """What the packages that are there need, and what that needs, as far as it is absent; torch is asked for itself."""
+    try:
+        from packaging.requirements import Requirement
+    except ImportError:  # of a Slicer that comes without it nothing can be said
+        return ()
+    seen, missing = {"torch"}, []
+    open_ = [line for line in requirements if _isMet(line)]
+    while open_:
+        requirement = Requirement(open_.pop())
+        key = re.sub(r"[-_.]+", "-", requirement.name).lower()
+        if key in seen or (requirement.marker and not requirement.marker.evaluate({"extra": ""})):
+            continue
+        seen.add(key)
+        try:
+            open_ += importlib.metadata.requires(requirement.name) or ()
+        except importlib.metadata.PackageNotFoundError:
+            if not _isMet(requirement.name):
+                missing.append(requirement.name)
+    return tuple(missing)
 
 
 def _numbers(version: str) -> tuple[int, ...]:

@@ -306,6 +306,8 @@ class InspectPanel(VTKObservationMixin):
             classes.addItems(sorted(model.answerable, key=str.casefold) if model else [])
         classes.currentIndex = max(classes.findText(node.mapStructure), 0)
         self._point.setNode(node.probePoint)
+        if node.exampleSegment and not self._hasExample():
+            node.exampleSegment = ""  # it was deleted; the selector would show another one in its place
         self.ui.exampleSelector.setCurrentNode(node.exampleSegmentation)
         self.ui.exampleSelector.setCurrentSegmentID(node.exampleSegment)
 

@@ -118,9 +118,13 @@ def mapsIn(scene: Any) -> list[Any]:
 
 
 def scansIn(scene: Any) -> list[Any]:
-    """The volumes that may be segmented: neither label maps nor maps of ours."""
+    """The volumes that may be segmented, as the selector lists them: no label map, no colors, no map of ours."""
     nodes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode", scene)
-    return [node for node in nodes if not node.IsA("vtkMRMLLabelMapVolumeNode") and kindOf(node) is None]
+    return [
+        node
+        for node in nodes
+        if node.GetClassName() == "vtkMRMLScalarVolumeNode" and not node.GetHideFromEditors() and kindOf(node) is None
+    ]
 
 
 def volumeOf(mapNode: Any) -> Any:

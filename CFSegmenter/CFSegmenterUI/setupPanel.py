@@ -46,7 +46,7 @@ class SetupPanel:
         self._isWorkerNeeded = isWorkerNeeded
         self._chooseFolder = chooseFolder or self._folderDialog
         self._askUser = confirm or dependencies.confirmInstall
-        self._hasAgreed = False
+        self._hasAgreed = self._isInstalling = self._isGone = False
         self._missing = Missing()
         self._request: Any = None
         self._widget = slicer.util.loadUI(resourcePath("UI/SetupPanel.ui"))
@@ -83,6 +83,7 @@ class SetupPanel:
 
     def cleanup(self) -> None:
         """Let go of the session."""
+        self._isGone = True
         self._clock.stop()
         self._session.removeListener(self._onSession)
         if self._request is not None:
@@ -97,7 +98,10 @@ class SetupPanel:
         canInstall = bool(self._missing.requirements) and not self._missing.python
         self.ui.sizeLabel.visible = canInstall
         self.ui.sizeLabel.text = self._sizeText()
-        self.ui.installButton.enabled = self.ui.wheelsButton.enabled = canInstall
+        self._allowInstalling(canInstall and not self._isInstalling)
+
+    def _allowInstalling(self, isAllowed: bool) -> None:
+        self.ui.installButton.enabled = self.ui.wheelsButton.enabled = isAllowed
 
     def _sizeText(self) -> str:
         if self._missing.torch:
@@ -117,11 +121,16 @@ class SetupPanel:
     def _install(self, wheels: str | None) -> None:
         self._hasAgreed = False
         problem = ""
+        # Where pip says something Slicer hears of clicks, too: a second one must not start a second installation.
+        self._isInstalling = True
+        self._allowInstalling(False)
         try:
             dependencies.install(self._requirements, wheels, self._confirm)
         except UserError as error:
             problem = str(error)
-        self._look()
+        finally:
+            self._isInstalling = False
+            self._look()
         if not self.isMissingSomething:
             self._sayInstalled(_("Everything is installed."))
             self._session.refreshModels(self._sayInstalled)
@@ -134,6 +143,9 @@ class SetupPanel:
 
     def _confirm(self, question: str) -> bool:
         self._hasAgreed = bool(self._askUser(question))
+        if self._hasAgreed:
+            self._sayInstalled(_("Installing. This takes minutes, in which Slicer may not respond; leave it running."))
+            slicer.app.processEvents()
         return self._hasAgreed
 
     def _sayInstalled(self, text: str) -> None:
@@ -192,8 +204,9 @@ class SetupPanel:
 
     def _endTest(self, text: str) -> None:
         self._request = None
-        self._sayTested(text)
-        self._enable()
+        if not self._isGone:
+            self._sayTested(text)
+            self._enable()
 
     def _sayTested(self, text: str) -> None:
         self.ui.testedLabel.text = text

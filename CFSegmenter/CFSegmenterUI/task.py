@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import qt
 from slicer.i18n import tr as _
 
 from CFSegmenterLib.errors import UserError
+
+from .later import soon
 
 
 class Task:
@@ -68,7 +69,7 @@ class Task:
 
     def failSoon(self, text: str) -> None:
         """`fail` from the event loop: whoever starts a task must hold it before it ends."""
-        qt.QTimer.singleShot(0, lambda: self.fail(text))
+        soon(lambda: self.fail(text))
 
     def giveUp(self) -> None:
         """End because the user cancelled."""

@@ -19,6 +19,7 @@ from slicer.i18n import tr as _
 from CFSegmenterLib.errors import Cancelled, UserError
 from CFSegmenterLib.worker.framing import PROTOCOL, Frame
 
+from .later import later, soon
 from .workerCommand import workerCommand, workerEnvironment
 from .workerProcess import End, WorkerProcess
 
@@ -144,7 +145,7 @@ class WorkerLink:
         callbacks = {"done": done, "failed": failed, "progress": progress, "cancelled": cancelled}
         request = Request(self, next(self._numbers), verb, message or {}, arrays or {}, callbacks)
         self._waiting.append(request)
-        self._later(self._advance)
+        soon(self._advance)  # whoever asks holds the request before its callbacks come
         return request
 
     def ask(
@@ -193,7 +194,7 @@ class WorkerLink:
         """
         for request in self._dropAll():
             request.isCancelled = True
-            self._later(lambda request=request: request._end("cancelled"))
+            soon(lambda request=request: request._end("cancelled"))
         if self._worker is not None:
             self._endWorker("stopped", gently)
 
@@ -226,9 +227,9 @@ class WorkerLink:
             else:
                 for behind in tuple(self._waiting):
                     behind._tell("progress", done, whole, f"still sending {done} of {whole} MB", left)
-            qt.QTimer.singleShot(SENDING_MS, look)
+            later(SENDING_MS, look)
 
-        qt.QTimer.singleShot(SENDING_MS, look)
+        later(SENDING_MS, look)
 
     def _start(self) -> None:
         try:
@@ -239,7 +240,7 @@ class WorkerLink:
         self._worker = worker = WorkerProcess(command, environment, self._heard, self._ended)
         self._tell("starting")
         worker.send({"id": _HELLO, "verb": "hello", "protocol": PROTOCOL})
-        qt.QTimer.singleShot(int(HELLO_SECONDS * 1000), lambda: self._missHello(worker))
+        later(1000 * HELLO_SECONDS, lambda: self._missHello(worker))
 
     def _missHello(self, worker: WorkerProcess) -> None:
         if self._worker is worker and self.machine is None:
@@ -280,7 +281,7 @@ class WorkerLink:
 
     def _conclude(self, frame: Frame) -> None:
         request, self._current = self._current, None
-        self._later(self._advance)
+        soon(self._advance)
         if request.verb == "hello" and frame.message.get("event") == "answer":
             self.machine = dict(frame.message)  # asked again for the memory that is free now
         if frame.message.get("event") == "answer":
@@ -297,11 +298,11 @@ class WorkerLink:
         if request is not self._current:
             if request in self._waiting:  # else it has failed, and is about to hear of it
                 self._waiting.remove(request)
-            self._later(lambda: request._end("cancelled"))
+            soon(lambda: request._end("cancelled"))
             return
         worker = self._worker
         worker.send({"id": next(self._numbers), "verb": "cancel", "target": request.number})
-        qt.QTimer.singleShot(CANCEL_ANSWER_MS, lambda: request._end("cancelled"))
+        later(CANCEL_ANSWER_MS, lambda: request._end("cancelled"))
         self._awaitCancel(worker, request, time.monotonic())
 
     def _awaitCancel(self, worker: WorkerProcess, request: Request, since: float) -> None:
@@ -311,7 +312,7 @@ class WorkerLink:
         quiet = time.monotonic() - max(since, worker.lastWritten)
         if quiet < CANCEL_SECONDS:
             wait = int(1000 * (CANCEL_SECONDS - quiet)) + 1
-            qt.QTimer.singleShot(wait, lambda: self._awaitCancel(worker, request, since))
+            later(wait, lambda: self._awaitCancel(worker, request, since))
         else:
             logging.warning("The worker did not stop within %s seconds and is ended.", CANCEL_SECONDS)
             self._current = None
@@ -352,7 +353,7 @@ class WorkerLink:
 
     def _failAll(self, text: str) -> None:
         for request in self._dropAll():
-            self._later(lambda request=request: request._end("failed", text, False))
+            soon(lambda request=request: request._end("failed", text, False))
 
     def _endWorker(self, state: str, gently: bool = False) -> None:
         worker, self._worker, self.machine = self._worker, None, None
@@ -372,8 +373,3 @@ class WorkerLink:
     def _tell(self, state: str) -> None:
         for callback in list(self._listeners):
             callback(state)
-
-    @staticmethod
-    def _later(call: Callable[[], None]) -> None:
-        """Call from the event loop, so that whoever asks holds the request before its callbacks come."""
-        qt.QTimer.singleShot(0, call)

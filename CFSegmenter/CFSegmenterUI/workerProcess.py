@@ -14,6 +14,7 @@ import qt
 
 from CFSegmenterLib.worker.framing import Frame, FrameDecoder, FramingError, encode_frame
 
+from .later import soon
 from .processTree import killTree
 
 CHUNK = 1 << 20
@@ -66,7 +67,6 @@ class WorkerProcess:
         self._unsent: deque[memoryview] = deque()
         self._ahead = 0
         self.lastWritten = time.monotonic()
-        self._events: deque[Callable[[], None]] = deque()
         self._lastLines: deque[str] = deque(maxlen=LAST_LINES)
         self._isStarted = self._isOver = self._isKilled = False
         self._process = qt.QProcess()
@@ -82,7 +82,8 @@ class WorkerProcess:
             self._process.connect(signal, slot)
         variables = qt.QProcessEnvironment()
         for name, value in environment.items():
-            variables.insert(name, value)
+            if _isText(name + value):
+                variables.insert(name, value)
         self._process.setProcessEnvironment(variables)
         self._process.start(self.program, list(command[1:]))
 
@@ -151,11 +152,11 @@ class WorkerProcess:
             return
         try:
             for frame in self._decoder.feed(data):
-                self._post(lambda frame=frame: self._heard(self, frame))
+                soon(lambda frame=frame: self._heard(self, frame))
         except FramingError as error:
             self._lastLines.append(str(error))
             self._finish(End.NO_FRAMES)
-            qt.QTimer.singleShot(0, self.kill)
+            soon(self.kill)
 
     def _onErrorOutput(self) -> None:
         text = self._process.readAllStandardError().data().decode("utf-8", errors="replace")
@@ -165,20 +166,20 @@ class WorkerProcess:
         # Whatever goes wrong later ends with `finished`.
         if not self._isStarted:
             self._finish(End.NOT_STARTED)
-            qt.QTimer.singleShot(0, self._release)
+            soon(self._release)
 
     def _onFinished(self) -> None:
         if not self._isKilled:  # one that takes long to die may do so when the application is gone
             self._onErrorOutput()
             self._onOutput()
         self._finish(End.EXITED)
-        qt.QTimer.singleShot(0, self._release)
+        soon(self._release)
 
     def _finish(self, end: End) -> None:
         if not self._isOver:
             self._isOver = True
             self._unsent.clear()
-            self._post(lambda: self._ended(self, end))
+            soon(lambda: self._ended(self, end))
 
     def _release(self) -> None:
         """Let go of the process, which holds on to this object as long as its signals are connected."""
@@ -186,13 +187,11 @@ class WorkerProcess:
             self._process.disconnect(signal, slot)
         self._connections = ()
 
-    # Calls to the owner
 
-    def _post(self, event: Callable[[], None]) -> None:
-        self._events.append(event)
-        qt.QTimer.singleShot(0, self._deliver)
-
-    def _deliver(self) -> None:
-        # One event a turn: one that raises must not take those behind it with it.
-        if self._events:
-            self._events.popleft()()
+def _isText(said: str) -> bool:
+    """Whether Qt can take it: what is not UTF-8 in a variable of the environment is half a character to Python."""
+    try:
+        said.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True

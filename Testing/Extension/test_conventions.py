@@ -53,6 +53,17 @@ def test_texts_are_translated_before_anything_is_filled_in() -> None:
     assert not wrong
 
 
+def test_nothing_is_called_later_through_what_slicer_never_lets_go_of() -> None:
+    """Slicer replaces QTimer.singleShot by one that keeps each timer, and what it calls, until the application ends."""
+    found = [
+        place(path, node)
+        for path in module_scripts()
+        for node in ast.walk(tree_of(path))
+        if isinstance(node, ast.Attribute) and node.attr == "singleShot"
+    ]
+    assert not found
+
+
 def _shown(tree: ast.AST) -> Iterator[ast.expr]:
     """Expressions that end on the screen."""
     for node in ast.walk(tree):

@@ -18,8 +18,8 @@ LIGHT_ROOMS = (
 )
 """Of the library: they need numpy and nothing else."""
 OF_SLICER = {"slicer", "vtk", "qt", "ctk", "numpy"}
-OF_SLICERS_MODULES = {"SampleData", "PyTorchUtils"}
-"""Other modules of Slicer, imported inside functions only: they may be missing."""
+OF_SLICERS_MODULES = {"SampleData", "PyTorchUtils", "packaging"}
+"""Other modules of Slicer, and of its Python, imported inside functions only: they may be missing."""
 HEAVY = {"torch", "monai", "nibabel", "pydantic", "SimpleITK", "scipy", "matplotlib", "safetensors", "typer"}
 
 

@@ -96,7 +96,8 @@ class qMRMLSegmentSelectorWidget(qMRMLWidget):
             self._box.addItem(self.currentNode().GetSegmentation().GetSegment(segmentId).GetName(), segmentId)
         self._refreshing = False
         ids = self.segmentIDs()
-        first = "" if self.noneEnabled or not ids else ids[0]
+        # The first takes the place of one that was deleted, also where there may be none.
+        first = "" if not ids or (self.noneEnabled and not self._segment) else ids[0]
         self._select(self._segment if self._segment in ids else first)
 
     def _select(self, segmentId):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import subprocess
 import sys
 import types
@@ -67,6 +68,18 @@ def test_what_is_missing_or_too_old_is_found_without_importing_anything(requirem
     assert missing.packages == ("numpy>=99.0",)
     assert "numpy" in missing.text and missing.text.endswith("press Install.")
     assert not {name.split(".")[0] for name in set(sys.modules) - before} & {"monai", "torch"}
+
+
+def test_what_a_package_needs_and_does_not_find_is_missing_too(requirements, installed, monkeypatch):
+    requirements.write_text("pydantic>=2\n", encoding="utf-8")
+    assert not dependencies.findMissing(requirements)
+    requires = importlib.metadata.requires
+    needed = ["Absent_Core==1", "torch>=999", "another; extra == 'more'", "numpy", "pydantic"]
+    monkeypatch.setattr(importlib.metadata, "requires", lambda name: needed if name == "pydantic" else requires(name))
+    assert dependencies.findMissing(requirements).packages == ("Absent_Core",)
+    assert "Absent_Core" in dependencies.findMissing(requirements).text
+    dependencies.install(requirements, confirm=yes)
+    assert installed[-1] == ("install", ["Absent_Core"], {"requester": "CFSegmenter"})
 
 
 def test_this_environment_has_all_that_the_module_asks_for(application):

@@ -564,6 +564,18 @@ def testFindsWhatResemblesAPaintedSegment(ready, link, painted, process):
     assert listed(ready) == ["like liver"]
 
 
+def testExampleThatWasDeletedMeanwhileIsNoLongerChosen(ready, painted):
+    other = painted.GetSegmentation().AddEmptySegment("other", "other")
+    node, first = ready.node, painted.GetSegmentation().GetNthSegmentID(0)
+    node.exampleSegmentation, node.exampleSegment = painted, first
+    ready.setParameterNode(None)
+    painted.GetSegmentation().RemoveSegment(first)  # in the Segment Editor
+    ready.setParameterNode(node)
+    assert node.exampleSegment == ready.ui.exampleSelector.currentSegmentID() == ""
+    ready.ui.exampleSelector.setCurrentSegmentID(other)
+    assert node.exampleSegment == other
+
+
 # State
 
 

@@ -321,3 +321,14 @@ def testADeletedScanMakesRoomForItsNeighbourWithWhatWasFoundInThat(module, scene
         scene.RemoveNode(scan)
     assert choicesOf(module).inputVolume is None
     assert "No volume" in ui.estimateLabel.text
+
+
+def testOnlyVolumesThatTheSelectorListsAreScans(module, scene):
+    hidden = addScan("hidden")
+    hidden.SetHideFromEditors(True)
+    for kind in ("vtkMRMLVectorVolumeNode", "vtkMRMLLabelMapVolumeNode"):
+        scene.AddNewNodeByClass(kind)
+    addScan("seen")
+    assert "hidden" not in [volume.GetName() for volume in maps.scansIn(scene)]
+    assert {volume.GetClassName() for volume in maps.scansIn(scene)} == {"vtkMRMLScalarVolumeNode"}
+    assert maps.scansIn(scene)[-1].GetName() == "seen"

@@ -107,6 +107,24 @@ def testInstallsAfterAClickAndAQuestion(missing, panel, pip, user, link):
     assert link.verbs == ["models"]  # and the models panel fills
 
 
+def testASecondClickStartsNoSecondInstallation(missing, panel, pip, user, monkeypatch):
+    ensure, seen = slicer.packaging.pip_ensure, []
+
+    def impatient(requirements, **named):
+        slicer.app.processEvents()
+        seen.append((panel.ui.installButton.enabled, panel.ui.wheelsButton.enabled, panel.ui.installedLabel.text))
+        panel.setParameterNode(object())  # the user went to another module and came back
+        seen.append(panel.ui.installButton.enabled)
+        ensure(requirements, **named)
+
+    monkeypatch.setattr(slicer.packaging, "pip_ensure", impatient)
+    click(panel.ui.installButton)
+    (*areEnabled, text), isEnabledAgain = seen
+    assert not any((*areEnabled, isEnabledAgain))
+    assert text.startswith("Installing.")
+    assert panel.ui.installedLabel.text == "Everything is installed."
+
+
 def testInstallsNothingWhenTheUserDeclines(missing, panel, pip, user):
     user.agrees = False
     click(panel.ui.installButton)
