@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection
 
 import torch
 from torch import Tensor
 
-from .cases import Case
+from .losses import Annotation
 from .patches import Patch, PatchSequence
 from .progress import Progress, advance, silent
 
@@ -83,21 +83,19 @@ def aimed(projection: Tensor, prototype: Tensor, direction: Tensor) -> Tensor:
 
 
 def read_out(
-    new: Mapping[int, str],
+    new: Collection[int],
     patches: PatchSequence,
-    cases: Sequence[Case],
     unit_features: Callable[[Patch], Tensor],
-    overlaps: Tensor,
+    annotation: Callable[[Patch], Annotation],
     seconds: float,
     progress: Progress = silent,
 ) -> dict[int, Readout]:
     """What the features at hand tell of new structures, on the first annotated patches.
 
     Args:
-        new: number of the prototype -> name.
-        cases: that the patches are cut from.
+        new: numbers of their prototypes.
         unit_features: patch -> (N, C) of its N voxels.
-        overlaps: (K + 1, K + 1) bool, which structures overlap; one says nothing of voxels of another that it overlaps.
+        annotation: patch -> what its labels mean; they say nothing of a structure that overlaps the one drawn there.
         seconds: after which no further patch is looked at.
 
     Raises:
@@ -110,12 +108,12 @@ def read_out(
     for looked_at, number in enumerate(itertools.islice(annotated, count)):
         advance(progress, looked_at, count, f"looking at new structures, patch {looked_at + 1} of {count}")
         patch = patches[number]
-        units, labels = unit_features(patch), patch.labels.flatten()
-        for k, name in new.items():
-            if name in cases[patch.case].annotated:
-                inside = labels == k
+        units, labels, said = unit_features(patch), patch.labels.flatten(), annotation(patch)
+        for k in new:
+            if said.annotated[k]:
+                inside, open_to = labels == k, said.excluded[k].to(labels.device)[labels]
                 readout = readouts.setdefault(k, Readout(units.shape[1]))
-                readout.see(units[inside], units[~inside & ~overlaps[k][labels]])
+                readout.see(units[inside], units[~inside & ~open_to])
         if time.monotonic() - began > seconds:
             break
     return readouts

@@ -14,6 +14,8 @@ import numpy as np
 import torch
 
 from .settings import AugmentationSettings
+from .spelling import mirrored as mirrored_key
+from .spelling import name_key
 from .structures import Vocabulary
 
 MARGIN = 1.3
@@ -117,10 +119,19 @@ def mirror_table(names: Sequence[str], vocabulary: Vocabulary) -> np.ndarray:
     position = {name: index for index, name in enumerate(names)}
     table = np.arange(len(names))
     for name, index in position.items():
-        twin = vocabulary.twin(name) if index else None
-        if twin is not None and twin.name in position:
-            table[index] = position[twin.name]
+        twin = twin_among(name, names, vocabulary) if index else None
+        if twin is not None:
+            table[index] = position[twin]
     return table
+
+
+def twin_among(name: str, names: Collection[str], vocabulary: Vocabulary) -> str | None:
+    """The structure of `names` that lies on the other side; of one that nobody knows, the name says it."""
+    if name in vocabulary:
+        twin = vocabulary.twin(name)
+        return twin.name if twin is not None and twin.name in names else None
+    other = mirrored_key(name_key(name))
+    return next((each for each in names if each != name and name_key(each) == other), None)
 
 
 def may_be_mirrored(annotated: Collection[str], vocabulary: Vocabulary) -> bool:
@@ -130,8 +141,11 @@ def may_be_mirrored(annotated: Collection[str], vocabulary: Vocabulary) -> bool:
     other: mirrored, the twin that nobody drew would take the place of the one whose absence label 0 states.
     """
     for name in annotated:
-        structure, twin = vocabulary.get(name), vocabulary.twin(name)
-        if structure is not None and (not structure.symmetric or (twin is not None and twin.name not in annotated)):
+        structure, key = vocabulary.get(name), name_key(name)
+        if structure is not None and not structure.symmetric:
+            return False
+        has_twin = vocabulary.twin(name) is not None if structure is not None else mirrored_key(key) != key
+        if has_twin and twin_among(name, annotated, vocabulary) is None:
             return False
     return True
 

@@ -124,7 +124,7 @@ class Encoding:
         self.features = features
         vocabulary = vocabulary or Vocabulary.load()
         self.repertoire = Repertoire(model.manifest.structures, vocabulary, model.manifest.name)
-        self._overlaps = overlap_matrix(model.bank.names, vocabulary)
+        self._overlaps = overlap_matrix(model.bank.names, vocabulary, model.manifest.told_apart)
         self.layers = plan_layers(self._overlaps)
         self._guests = tuple(model.bank.index(name) for name in model.manifest.guests(protocol.modality))
         with torch.inference_mode():
@@ -139,6 +139,11 @@ class Encoding:
     def structures(self) -> tuple[str, ...]:
         """What can be asked for by name: the model's structures, and wholes of which it knows all the parts."""
         return self.repertoire.structures
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that it holds, in memory or in a file: the features, and what was decided from them."""
+        return self.features.nbytes + sum(contest.nbytes for contest in self._decided or ())
 
     def caveats(self, names: Iterable[str] | None = None) -> tuple[str, ...]:
         """Sentences on what to know before trusting the answer for these structures; None asks for all.

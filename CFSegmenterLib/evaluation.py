@@ -16,7 +16,7 @@ from .cases import Case
 from .encoding import Encoding
 from .model import Manifest
 from .prepared import load_case
-from .progress import Progress, advance, silent
+from .progress import Progress, advance, silent, within
 from .segmenter import Segmenter
 from .structures import Vocabulary
 
@@ -112,7 +112,8 @@ def evaluate_fully(
     scores: list[Score] = []
     answers: list[ImpossibleAnswer] = []
     for number, case in enumerate(cases):
-        advance(progress, number, len(cases), f"case {number + 1} of {len(cases)}")
+        step = number, len(cases), f"case {number + 1} of {len(cases)}"
+        advance(progress, *step)
         if reads is not None and not reads(case):
             continue
         asked = [name for name in case.annotated if name in known]
@@ -120,7 +121,7 @@ def evaluate_fully(
         if not asked and not denied:
             continue
         volume, labels = load_case(case)
-        encoding = segmenter.encode(volume)
+        encoding = segmenter.encode(volume, progress=within(progress, *step))
         spacing = volume.spacing if distances else None
         scores += _scores(encoding, case, number, asked, labels, spacing, segmenter.vocabulary)
         if denied:

@@ -2,16 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
+from itertools import combinations
 
 import numpy as np
 
 from .structures import Vocabulary
 
+Pair = tuple[str, str]
 
-def overlap_matrix(names: Sequence[str], vocabulary: Vocabulary) -> np.ndarray:
-    """(K + 1, K + 1) bool: which two different structures overlap; names that nobody knows overlap nothing."""
-    return np.array([[a != b and vocabulary.overlaps(a, b) for b in names] for a in names], dtype=bool)
+
+def overlap_matrix(names: Sequence[str], vocabulary: Vocabulary, apart: Iterable[Pair] = ()) -> np.ndarray:
+    """(K + 1, K + 1) bool: which two different structures overlap; names that nobody knows overlap nothing.
+
+    Args:
+        apart: pairs that do not, whatever the vocabulary says (see `told_apart`).
+    """
+    exclusive = {frozenset(pair) for pair in apart}
+
+    def overlap(a: str, b: str) -> bool:
+        return a != b and vocabulary.overlaps(a, b) and frozenset((a, b)) not in exclusive
+
+    return np.array([[overlap(a, b) for b in names] for a in names], dtype=bool)
+
+
+def told_apart(annotations: Iterable[Collection[str]], vocabulary: Vocabulary) -> tuple[Pair, ...]:
+    """The pairs of overlapping structures that label maps draw beside each other.
+
+    A label map in which liver and tumor of the liver are both complete says of a voxel labelled liver that it is no
+    tumor, and the other way round: its liver is what is left of the organ.
+
+    Args:
+        annotations: of each label map the structures that are drawn completely.
+    """
+    pairs = {
+        (a, b): None
+        for annotated in annotations
+        for a, b in combinations(sorted(annotated), 2)
+        if vocabulary.overlaps(a, b)
+    }
+    return tuple(pairs)
 
 
 def complete_divisions(whole: str, vocabulary: Vocabulary) -> tuple[tuple[str, ...], ...]:

@@ -14,7 +14,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from .hierarchy import overlap_matrix, settled_by
+from .hierarchy import overlap_matrix, settled_by, told_apart
 from .settings import LossSettings
 from .structures import Vocabulary
 
@@ -27,7 +27,7 @@ class Annotation:
         annotated: (K + 1,) bool, the structures in A; the background is never in it.
         ambiguous: (K + 1,) bool, U: what a voxel labelled 0 may be; the background always is.
         excluded: (K + 1, K + 1) bool, row c: structures left out of the softmax at a voxel labelled c, because
-            they overlap c and are right about the same voxel.
+            they overlap c and are right about the same voxel. Those drawn beside c compete with it all the same.
     """
 
     annotated: Tensor
@@ -51,7 +51,7 @@ class Annotation:
         settled = settled_by(annotated, names, vocabulary) | set(absent)
         is_annotated = torch.tensor([n in set(annotated) for n in names])
         is_ambiguous = torch.tensor([i == 0 or n not in settled for i, n in enumerate(names)])
-        excluded = torch.tensor(overlap_matrix(names, vocabulary))
+        excluded = torch.tensor(overlap_matrix(names, vocabulary, told_apart([annotated], vocabulary)))
         return cls(is_annotated, is_ambiguous, excluded)
 
     # A graphics card is waited for whenever one of these is found out, so each is found out once.

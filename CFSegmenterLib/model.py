@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from .cases import OwnStructures
 from .errors import UserError
+from .files.durable import flush_tree
 from .files.writing import write_text
 from .network import PrototypeNetwork, load_weights, weights_of
 from .parsing import first_complaint
@@ -55,6 +56,7 @@ class Manifest(BaseModel):
         protocols: the kinds of scan that it reads.
         own_structures: code, color and region of structures that the vocabulary may not know.
         one_piece: structures that were one connected piece in every annotation that it learned from.
+        told_apart: pairs of a whole and its part that a label map drew beside each other, so that they compete.
         sources: what it learned from.
         training: settings, command, iterations, hours and versions, for the record.
         update: of a version that an update made: what was added, how many cases it learned from, settings, minutes and
@@ -78,6 +80,7 @@ class Manifest(BaseModel):
     protocols: tuple[Protocol, ...] = Field(min_length=1)
     own_structures: OwnStructures = ()
     one_piece: tuple[str, ...] = ()
+    told_apart: tuple[tuple[str, str], ...] = ()
     sources: tuple[SourceRecord, ...] = ()
     training: dict[str, Any] = Field(default_factory=dict)
     update: dict[str, Any] = Field(default_factory=dict)
@@ -150,6 +153,7 @@ def save_model(model: Model, folder: str | Path, card: str) -> Manifest:
         (part / CARD).write_text(card, encoding="utf-8")
         # safetensors makes files that nobody else may read; a model is as readable as the files beside it.
         shutil.copymode(part / MANIFEST, part / WEIGHTS)
+        flush_tree(part)
         _replace_folder(part, folder)
     except (OSError, SafetensorError) as error:  # a full disk is the one or the other, by when it is met
         reason = getattr(error, "strerror", None) or error
@@ -267,8 +271,9 @@ def checksum(path: Path) -> str:
 def manifest_text(manifest: Manifest) -> str:
     """A manifest as it is written."""
     said = manifest.model_dump(mode="json")
-    if not manifest.own_structures:
-        del said["own_structures"]  # a manifest that has none stays as it always was
+    for later in ("own_structures", "told_apart"):
+        if not said[later]:
+            del said[later]  # a manifest that has none stays as it always was
     return json.dumps(said, indent=1, ensure_ascii=False) + "\n"
 
 

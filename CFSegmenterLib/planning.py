@@ -10,6 +10,7 @@ import numpy as np
 
 from .cases import Case, CaseList, structures_of
 from .errors import UserError
+from .files.reading import read_volume
 from .grid import nearest_axes
 from .intensity import default_rule
 from .model import Model
@@ -103,7 +104,7 @@ def plan_training(
     """
     check_fields_of_view(settings, vocabulary or Vocabulary.load())
     bank = PrototypeBank.start(settings.dimension, settings.seed)
-    for structure in structures_of(lists):
+    for structure in taught_by(lists):
         vector, prompt = (embeddings or {}).get(structure, (None, None))
         bank = bank.append(structure, vector, prompt)
     if initial is not None:
@@ -113,6 +114,18 @@ def plan_training(
     stride = PrototypeNetwork(backbone.name, backbone.features, settings.dimension, **backbone.options).stride
     protocols = plan_protocols(lists, settings, stride)
     return TrainingPlan(tuple(lists), settings, bank, protocols, name, licence, initial)
+
+
+def taught_by(lists: Sequence[CaseList]) -> tuple[str, ...]:
+    """The structures that a training case annotates completely, in the order of arrival; of others nothing is learned.
+
+    Raises:
+        UserError: there is none.
+    """
+    annotated = {name for each in lists for case in each.of("training") for name in case.annotated}
+    if not annotated:
+        raise UserError("No training case annotates a structure, so there is nothing to learn; add annotated cases.")
+    return tuple(name for name in structures_of(lists) if name in annotated)
 
 
 def _check_initial(initial: Model, bank: PrototypeBank, settings: TrainingSettings) -> None:
@@ -231,15 +244,17 @@ def fitting_patch(shape: Sequence[float], voxels: int, stride: Stride) -> tuple[
 
 
 def geometry_of(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """(3,) spacing in mm and (3,) voxels of an image along R, A, S, from its header alone."""
+    """(3,) spacing in mm and (3,) voxels of an image along R, A, S, from its header alone where that can be read."""
     import SimpleITK as sitk  # noqa: N813 - the name by which everyone knows it
 
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     try:
         reader.ReadImageInformation()
-    except RuntimeError as error:
-        raise UserError(f"The header of {path} cannot be read; the file is damaged or of an unknown format.") from error
+    except RuntimeError:  # a folder of DICOM files, or axes that ITK wants at a more exact right angle than we do
+        volume = read_volume(path)
+        order = list(nearest_axes(volume.affine[:3, :3] / volume.spacing))
+        return volume.spacing[order], np.array(volume.shape)[order]
     if reader.GetDimension() < 3:
         raise UserError(f"{path} is a flat image; training needs volumes of three dimensions.")
     order = list(nearest_axes(np.array(reader.GetDirection()).reshape(reader.GetDimension(), -1)[:3, :3]))

@@ -14,6 +14,11 @@ def silent(done: int, total: int, message: str) -> bool:
     return True
 
 
+def within(progress: Progress, done: int, total: int, message: str) -> Progress:
+    """The progress of what is one step of something longer: it says that step, and is asked as often as its own."""
+    return lambda *inner: progress(done, total, message)
+
+
 def advance(progress: Progress, done: int, total: int, message: str) -> None:
     """Report a step.
 

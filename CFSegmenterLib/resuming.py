@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +33,20 @@ def fingerprint(plan: TrainingPlan) -> dict[str, Any]:
     same = {
         "training": plan.settings.model_dump(mode="json", exclude=free),
         "sources": [[each.source, len(each.of("training")), list(each.structures)] for each in plan.lists],
+        "cases": _checksum(plan),
     }
     if plan.teaches:
         same |= {"teacher": plan.initial.manifest.weights_sha256, "unannotated": len(plan.unannotated)}
     # The same structures have other prototypes with and without texts.
     prototypes = hashlib.sha256(np.ascontiguousarray(plan.bank.matrix).tobytes()).hexdigest()
     return {"settings": same, "prototypes": prototypes}
+
+
+def _checksum(plan: TrainingPlan) -> str:
+    """Of what is trained on: which cases, and what is said of each; the folder that they lie in may be moved."""
+    cases = (*(case for each in plan.lists for case in each.of("training")), *plan.unannotated)
+    said = [[*case.image.parts[-2:], case.annotated, case.partly, sorted(case.values.items())] for case in cases]
+    return hashlib.sha256(json.dumps(said).encode()).hexdigest()
 
 
 def find_training(folder: Path, plan: TrainingPlan) -> dict[str, Any] | None:

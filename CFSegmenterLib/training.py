@@ -223,6 +223,7 @@ class Trainer:
         plan, device = self.plan, self.fabric.device
         said = {key: each.to(device) for key, each in what_is_said(plan, self.cases, self.vocabulary).items()}
         first = FirstLesson(self.cases, said, self._prototypes, plan.settings.loss)
+        self._annotation = first.annotation
         if not plan.teaches:
             return first
         teacher = plan.initial.network.to(device, memory_format=layout(device))
@@ -282,11 +283,10 @@ class Trainer:
     def _aim(self, progress: Progress) -> None:
         """Give an update's new structures a head start: turn the projection to where their voxels lie already."""
         began = time.monotonic()
-        bank, projection = self.plan.bank, self.state.network.projection
-        new = {k: bank.names[k] for k in range(len(self.plan.initial.bank), len(bank))}
+        projection, new = self.state.network.projection, range(len(self.plan.initial.bank), len(self.plan.bank))
         seconds = AIM_SHARE * (self.schedule.budget or math.inf)
         with all_or_none(self.fabric):
-            readouts = read_out(new, self.patches, self.cases, self._unit_features, self._overlaps, seconds, progress)
+            readouts = read_out(new, self.patches, self._unit_features, self._annotation, seconds, progress)
         for k, readout in readouts.items():
             direction = readout.direction()
             if direction is not None:
@@ -356,6 +356,8 @@ class Trainer:
         log.validation(self.step, summary)
         score = float(np.mean([row["dice"] for row in summary["sources"].values()]))
         if score > self.best:
+            if not (self.folder / CHECKPOINT).exists():  # or a kill would leave a model that nothing can go on from
+                self._checkpoint()
             self.best = score
             self._save("best")
 
@@ -367,6 +369,7 @@ class Trainer:
         return training_manifest(
             self.plan,
             self._one_piece,
+            self.vocabulary,
             iterations=self.step,
             seconds=self.seconds,
             processes=self.fabric.world_size,

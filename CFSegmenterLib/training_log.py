@@ -90,8 +90,10 @@ class CsvTable:
     def __init__(self, path: Path, columns: Sequence[str], resumed_at: int):
         kept: list[list[str]] = []
         if path.exists() and resumed_at:
-            with open(path, newline="", encoding="utf-8") as file:
-                kept = [row for row in list(csv.reader(file))[1:] if row and int(row[0]) <= resumed_at]
+            # After a power cut a file may end in anything.
+            lines = path.read_text(encoding="utf-8", errors="replace").replace("\0", "").splitlines()
+            rows = [row for row in csv.reader(lines) if len(row) == len(columns) and row[0].isdecimal()]
+            kept = [row for row in rows if int(row[0]) <= resumed_at]
         self._path = path
         with self._written():
             self._file = open(path, "w", newline="", encoding="utf-8", buffering=1)  # noqa: SIM115 - closed by close()

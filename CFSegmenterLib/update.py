@@ -13,10 +13,11 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import secrets
 import shutil
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -34,7 +35,6 @@ from .planning import TrainingPlan
 from .prepared import load_case
 from .progress import Progress, silent
 from .protocols import matches
-from .resuming import CHECKPOINT
 from .segmenter import Segmenter
 from .settings import UpdateSettings
 from .store import ModelStore
@@ -47,6 +47,9 @@ from .update_planning import plan_update
 from .update_report import Agreement, compare_answers, read_losses, write_report
 from .update_status import StatusFile
 from .update_time import COMPARING_SHARE, SCORING_SHARE, left_for_training
+
+RUN = "run"
+"""The file in an update's folder that says which run it is of."""
 
 LOCK_SECONDS = 15.0
 """A process that was killed leaves a child that reads patches; it notices within some seconds, and holds the lock."""
@@ -111,13 +114,14 @@ def update(
     folder = versions.update_folder(name or update_name(plan))
     run = _Run(plan, settings, folder, device, command, vocabulary, status, progress, len(unannotated))
     with _held(folder):
-        if (version := _already_made(versions, folder)) is not None:
+        run_id = _run_id(folder)
+        if (version := _already_made(versions, folder, run_id)) is not None:
             return version
         trainer, report = run.train_and_compare(began)
         if report is None:
             return None
-        version = versions.propose(lambda part, number: _write(part, number, folder.name, trainer, report))
-        shutil.rmtree(folder, ignore_errors=True)
+        version = versions.propose(lambda part, number: _write(part, number, folder.name, run_id, trainer, report))
+        _tidy_up(folder)
     return version
 
 
@@ -157,10 +161,7 @@ def _held(folder: Path) -> Iterator[None]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(
-            f"The store {folder.parent.parent} cannot be written to ({plain_reason(error)}); free some "
-            "space, or choose a store that you may write to."
-        ) from error
+        raise _unwritable(folder, error) from error
     if not is_first_process():  # its first process holds it
         yield
         return
@@ -270,7 +271,7 @@ class _Run:
 
     def _seconds_of_an_image(self, before: Segmenter) -> float:
         """How long the old model takes for one that it reads; 0 where there is none, or no budget asks for it."""
-        read = [case for case in (*self._validation, *chain(*self._compared.values())) if self._is_read_before(case)]
+        read = [*filter(self._is_read_before, self._validation), *chain(*self._compared.values())]
         if self.settings.budget_seconds is None or not read:
             return 0.0
         began = time.monotonic()
@@ -302,25 +303,54 @@ class _Run:
         return found
 
 
-def _already_made(store: ModelStore, folder: Path) -> StoredVersion | None:
+def _unwritable(folder: Path, error: OSError) -> UserError:
+    return UserError(
+        f"The store {folder.parent.parent} cannot be written to ({plain_reason(error)}); free some space, or choose a "
+        "store that you may write to."
+    )
+
+
+def _run_id(folder: Path) -> str:
+    """What tells the run that a folder was made for from every other, also from one of the same name."""
+    path = folder / RUN
+    said = path.read_text(encoding="utf-8") if path.exists() else ""
+    if not said and is_first_process():
+        said = secrets.token_hex(8)
+        try:
+            path.write_text(said, encoding="utf-8")
+        except OSError as error:
+            raise _unwritable(folder, error) from error
+    return said
+
+
+def _already_made(store: ModelStore, folder: Path, run_id: str) -> StoredVersion | None:
     """The version that an update made which was killed before it had tidied up; None where it still has to be made."""
-    if not (folder / CHECKPOINT).exists():
-        return None
-    for version in store.sound_versions:
-        if version.manifest.update.get("name") == folder.name:
+    for version in store.sound_versions if run_id else ():
+        if version.manifest.update.get("run") == run_id:
             if not are_several():  # who has not looked yet would begin the update again
-                shutil.rmtree(folder, ignore_errors=True)
+                _tidy_up(folder)
             return version
     return None
 
 
-def _write(part: Path, number: str, name: str, trainer: Trainer, report: dict[str, Any]) -> None:
+def _tidy_up(folder: Path) -> None:
+    """Remove an update's folder; what says that its version was made goes last, should this be interrupted."""
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        elif path.name != RUN:
+            with suppress(OSError):
+                path.unlink()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _write(part: Path, number: str, name: str, run_id: str, trainer: Trainer, report: dict[str, Any]) -> None:
     """The new version's folder: the model and, beside it, its report."""
     report = {**report, "version": number}
     kept = ("added", "taught", "cases", "minutes", "iterations", "validated", "scores", "agreement", "warnings")
     made = trainer.model()
     settings = trainer.plan.settings.model_dump(mode="json")
-    record = {"name": name, **{key: report[key] for key in kept}, "settings": settings}
+    record = {"name": name, "run": run_id, **{key: report[key] for key in kept}, "settings": settings}
     manifest = made.manifest.model_copy(update={"version": number, "update": record})
     save_model(Model(made.network, made.bank, manifest), part, write_card(manifest))
     (part / REPORT).parent.mkdir()

@@ -12,7 +12,7 @@ from .cases import Case, CaseList
 from .errors import UserError
 from .files.reading import read_volume
 from .model import Manifest, Model
-from .planning import TrainingPlan, check_fields_of_view, check_sources, geometry_of, plan_protocols
+from .planning import TrainingPlan, check_fields_of_view, check_sources, geometry_of, plan_protocols, taught_by
 from .progress import Progress, advance, silent
 from .protocols import Protocol, choose_protocol, matches
 from .settings import TrainingSettings, UpdateSettings
@@ -57,17 +57,15 @@ def plan_update(
     check_sources(settings, lists)
     check_fields_of_view(settings, vocabulary or Vocabulary.load())
     bank = model.bank
-    lists = tuple(each for each in lists if each.of("training"))
-    taught = dict.fromkeys(name for each in lists for case in each.of("training") for name in case.annotated)
-    if not taught:
-        raise UserError("No training case annotates a structure, so there is nothing to learn; add annotated cases.")
-    for structure in taught:
+    lists = tuple(each for each in lists if each.of("training") or each.of("validation"))
+    for structure in taught_by(lists):
         if structure not in bank:
             vector, prompt = (embeddings or {}).get(structure, (None, None))
             bank = bank.append(structure, vector, prompt)
     manifest = model.manifest
     training = settings.training(manifest.backbone, manifest.dimension, manifest.temperature, usual_rate(manifest))
     protocols, by_case = _protocols(model, lists, training, progress)
+    _check_that_all_are_read(lists, (*manifest.protocols, *protocols.values()))
     for number, case in enumerate(unannotated):
         advance(progress, number, len(unannotated), f"looking at image {number + 1} of {len(unannotated)}")
         by_case[case.image] = _nearest(manifest.protocols, case)
@@ -146,6 +144,15 @@ def _protocols(
     new = plan_protocols(unlike, wanted, stride) if unlike else {}
     taken = {protocol.name for protocol in known}
     return {source: _renamed(protocol, taken) for source, protocol in new.items()}, by_case
+
+
+def _check_that_all_are_read(lists: Sequence[CaseList], protocols: Sequence[Protocol]) -> None:
+    for each in lists:
+        if not any(matches(protocol.modality, each.modality) for protocol in protocols):
+            raise UserError(
+                f"All cases of the source '{each.source}' are for validation, and nothing teaches the model to read "
+                f"their kind of scan ({each.modality}); add a training case of it, or leave the source out."
+            )
 
 
 def _fitting(known: Sequence[Protocol], case: Case) -> Protocol | None:

@@ -17,7 +17,7 @@ from .cases import Case
 from .evaluation import Score, dice
 from .planning import TrainingPlan
 from .prepared import load_case
-from .progress import Progress, advance, silent
+from .progress import Progress, advance, silent, within
 from .segmenter import Segmenter
 from .settings import UpdateSettings
 from .training_log import LOG
@@ -75,10 +75,12 @@ def compare_answers(
     for number, case in enumerate(cases):
         if number and seconds is not None and time.monotonic() - began > seconds:
             break
-        advance(progress, number, len(cases), f"comparing image {number + 1} of {len(cases)}")
+        step = number, len(cases), f"comparing image {number + 1} of {len(cases)}"
+        advance(progress, *step)
         volume, labels = load_case(case)
         free = labels == 0
-        old, new = (each.encode(volume).segment(names) for each in (before, after))
+        asked = within(progress, *step)
+        old, new = (each.encode(volume, progress=asked).segment(names, asked) for each in (before, after))
         for name in names:
             if name in case.annotated:
                 continue

@@ -23,8 +23,7 @@ class EncodingCache:
         """Keep an encoding; it stays even if it is larger than the limit, being the one at work."""
         self._kept.pop(key, None)
         self._kept[key] = encoding
-        while len(self._kept) > 1 and self.bytes > self.limit:
-            self._kept.popitem(last=False)
+        self._make_room()
 
     def get(self, key: str) -> Encoding:
         """The encoding under `key`.
@@ -35,6 +34,7 @@ class EncodingCache:
         if key not in self._kept:
             raise EncodingGone("The encoding of this volume is no longer in memory; encode the volume again.")
         self._kept.move_to_end(key)
+        self._make_room()  # answers to earlier questions are kept, too
         return self._kept[key]
 
     def __contains__(self, key: str) -> bool:
@@ -46,5 +46,9 @@ class EncodingCache:
 
     @property
     def bytes(self) -> int:
-        """Memory that the features take."""
-        return sum(encoding.features.nbytes for encoding in self._kept.values())
+        """Memory that the encodings take."""
+        return sum(encoding.nbytes for encoding in self._kept.values())
+
+    def _make_room(self) -> None:
+        while len(self._kept) > 1 and self.bytes > self.limit:
+            self._kept.popitem(last=False)

@@ -159,6 +159,11 @@ def test_twins_change_places_and_nothing_else_does():
     assert mirror_table(NAMES, VOCABULARY).tolist() == [0, 3, 2, 1, 4, 5, 6]
 
 
+def test_twins_that_nobody_knows_are_told_by_their_names():
+    names = ["background", "left claustrum", "Claustrum (right)", "left frobnicator", "middle thing"]
+    assert mirror_table(names, VOCABULARY).tolist() == [0, 2, 1, 3, 4]
+
+
 def test_mirroring_twice_changes_nothing():
     names = ["background", *VOCABULARY.names()]
     table = mirror_table(names, VOCABULARY)
@@ -188,6 +193,8 @@ def test_the_left_kidney_becomes_the_right_one_on_the_other_side():
         (["left ventricle", "right ventricle"], False),
         (["brainstem", "anterior hippocampus"], True),
         (["frobnicator"], True),
+        (["left claustrum", "right claustrum"], True),  # which nobody knows
+        (["left claustrum"], False),
         ([], True),
     ],
 )

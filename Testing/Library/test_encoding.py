@@ -217,6 +217,31 @@ def test_a_structure_of_one_piece_keeps_its_largest_and_others_keep_all(a_painte
     assert encoding.similarity(organ)[10, 2, 2] > 0.99, "the map still shows what was left out"
 
 
+def test_an_encoding_counts_what_was_decided_among_its_bytes(a_painted_model):
+    encoding, _ = an_identical_encoding(a_painted_model)
+    before = encoding.nbytes
+    assert before == encoding.features.nbytes
+    encoding.segment(["liver"])
+    assert encoding.nbytes == before + 2 * encoding.features[..., 0].size  # one contest, a uint16 a voxel
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_a_tumor_that_was_drawn_beside_its_organ_takes_no_voxel_that_resembles_the_organ_more(apart):
+    pair = ("liver", "liver tumor")
+    model = a_plain_model(pair, told_apart=(pair,) if apart else ())
+    resembled = model.bank.matrix @ model.network.projection.detach().double().numpy()
+    features = np.zeros((6, 6, 6, model.network.features))
+    features[1:5] = resembled[1] + 0.8 * resembled[2]  # an organ, which is somewhat like its tumor
+    features[2:4] = 0.5 * resembled[1] + resembled[2]
+    features[[0, 5]] = resembled[0]
+    features /= np.linalg.norm(features, axis=-1, keepdims=True)
+    encoding = painted_encoding(model, None, (6, 6, 6), np.eye(4), (1, 1, 1), features.astype(np.float16))
+    found = encoding.segment(pair)
+    liver, tumor = (np.unique(np.nonzero(found.mask(name))[0]).tolist() for name in pair)
+    assert liver == [1, 2, 3, 4]
+    assert tumor == ([2, 3] if apart else [1, 2, 3, 4])
+
+
 def test_asking_for_nothing_in_particular_gives_everything_that_was_taught(a_painted_model):
     encoding, _ = an_identical_encoding(a_painted_model)
     assert encoding.segment().names == ORGANS

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from CFSegmenterLib.hierarchy import complete_divisions, overlap_matrix, settled_by
+from CFSegmenterLib.hierarchy import complete_divisions, overlap_matrix, settled_by, told_apart
 from CFSegmenterLib.structures import Vocabulary
 
 VOCABULARY = Vocabulary.load()
@@ -58,6 +58,14 @@ def test_the_matrix_is_symmetric_and_nothing_overlaps_itself():
     assert np.array_equal(matrix, matrix.T)
     assert not matrix.diagonal().any()
     assert matrix.any()
+
+
+def test_what_a_label_map_draws_beside_each_other_is_told_apart():
+    drawn = [("liver", "spleen"), ("liver tumor", "spleen", "liver"), ("left kidney",)]
+    apart = told_apart(drawn, VOCABULARY)
+    assert apart == (("liver", "liver tumor"),)
+    assert not overlap_matrix(["liver", "liver tumor"], VOCABULARY, apart).any()
+    assert overlap_matrix(["liver", "liver tumor", "left kidney"], VOCABULARY, [("liver", "left kidney")])[0, 1]
 
 
 def test_a_single_background_overlaps_nothing():

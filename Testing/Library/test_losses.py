@@ -85,6 +85,16 @@ def test_a_part_does_not_compete_with_what_it_overlaps():
     assert found["right hippocampus"] > 0
 
 
+def test_a_part_competes_with_its_whole_where_they_are_drawn_beside_each_other():
+    names = ("background", "liver", "liver tumor", "spleen")
+    both = an_annotation(names, ["liver", "liver tumor"])
+    assert pushes(names, both, "liver")["liver tumor"] > 0
+    assert pushes(names, both, "liver tumor")["liver"] > 0
+    for alone in (["liver"], ["liver tumor"]):
+        assert not an_annotation(names, alone).excluded[1:3, 1:3].diagonal().any()
+        assert an_annotation(names, alone).excluded[1, 2] and an_annotation(names, alone).excluded[2, 1]
+
+
 def test_a_part_does_not_compete_in_any_term():
     everything = a_loss(dice=1, entropy=1)
     annotation = an_annotation(BRAIN, ["anterior hippocampus", "posterior hippocampus"])

@@ -4,15 +4,17 @@ import json
 import math
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813 - the name by which everyone knows it
 
 from CFSegmenterLib.cases import CaseList, read_case_lists
 from CFSegmenterLib.errors import UserError
+from CFSegmenterLib.files.reading import read_volume
 from CFSegmenterLib.intensity import CT_WINDOW, ForegroundZScoreRule, WindowRule
 from CFSegmenterLib.network import Stride
-from CFSegmenterLib.planning import fitting_patch, plan_protocols
+from CFSegmenterLib.planning import fitting_patch, geometry_of, plan_protocols
 from CFSegmenterLib.settings import TrainingSettings
 
 STRAIGHT = (1, 0, 0, 0, 1, 0, 0, 0, 1)
@@ -181,7 +183,7 @@ def test_a_flat_image_is_refused(tmp_path):
 def test_an_image_that_is_none_is_refused(tmp_path):
     source = a_source(tmp_path, GRIDS)
     source.cases[0].image.write_bytes(b"no image at all")
-    with pytest.raises(UserError, match="cannot be read; the file is damaged or of an unknown format"):
+    with pytest.raises(UserError, match="cannot be read, so it is damaged, incomplete or not what its ending says"):
         planned(source)
 
 
@@ -191,3 +193,16 @@ def test_a_large_source_is_judged_by_a_sample_of_its_headers(tmp_path, monkeypat
     for unread in (1, 2, 4, 5):
         source.cases[unread].image.write_bytes(b"")
     assert planned(source)["abdomen"].typical_spacing[0] == 4  # of the scans 0, 3 and 6
+
+
+def test_an_image_whose_axes_are_as_oblique_as_the_reader_allows_is_planned_with(tmp_path):
+    affine = np.diag([2.0, 1.0, 3.0, 1.0])
+    affine[0, 1] = 5e-4  # ITK's reader refuses it
+    image = nibabel.Nifti1Image(np.arange(120, dtype=np.int16).reshape(4, 5, 6), None)
+    image.header.set_xyzt_units("mm")
+    image.set_sform(affine, code=1)
+    nibabel.save(image, tmp_path / "image.nii.gz")
+    assert read_volume(tmp_path / "image.nii.gz").shape == (4, 5, 6)
+    spacing, shape = geometry_of(tmp_path / "image.nii.gz")
+    np.testing.assert_allclose(spacing, (2, 1, 3), rtol=1e-3)
+    assert shape.tolist() == [4, 5, 6]

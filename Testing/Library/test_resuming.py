@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 from pathlib import Path
 
@@ -87,11 +88,17 @@ def test_a_training_is_not_resumed_with_other_settings(balls, interrupted, chang
         a_trainer(balls, interrupted, **changes)
 
 
-@pytest.mark.parametrize("change", ["a case less", "another structure", "another name"])
+@pytest.mark.parametrize(
+    "change", ["a case less", "another case", "another annotation", "another structure", "another name"]
+)
 def test_a_training_is_not_resumed_with_other_sources(balls, interrupted, tmp_path, change):
     said = json.loads(balls.read_text())
     if change == "a case less":
         said["training"] = said["training"][:2]
+    elif change == "another case":
+        said["training"][0], said["validation"][0] = said["validation"][0], said["training"][0]
+    elif change == "another annotation":
+        said["training"][0]["annotated"] = ["liver"]
     elif change == "another structure":
         said["labels"]["2"] = "pancreas"
     else:
@@ -109,6 +116,11 @@ def test_a_training_is_not_resumed_with_other_sources(balls, interrupted, tmp_pa
 def test_a_training_is_not_resumed_with_other_prototypes(balls, interrupted):
     with pytest.raises(UserError, match="holds a training with other"):
         a_trainer(balls, interrupted, embeddings={"liver": (np.arange(1.0, 17.0), "a text")})
+
+
+def test_a_training_is_resumed_where_its_cases_were_moved_to(balls, interrupted, tmp_path):
+    shutil.copytree(balls.parent, tmp_path / "moved" / balls.parent.name)
+    assert a_trainer(tmp_path / "moved" / balls.parent.name / balls.name, interrupted).step == 1
 
 
 def test_what_does_not_change_the_result_may_change_when_resuming(balls, interrupted):

@@ -220,6 +220,7 @@ def test_each_source_and_each_case_has_the_annotation_that_it_declares(tmp_path)
     brain = write_source(tmp_path / "brain", ("hippocampus", "liver tumor"), "brain")
     said = json.loads(brain.read_text())
     said["annotated"] = ["hippocampus"]
+    said["training"][0]["annotated"] = ["liver tumor"]
     brain.write_text(json.dumps(said))
     field = {**SETTINGS["sources"]["organs"], "field_of_view": ["brain"]}
     settings = TrainingSettings.model_validate({**SETTINGS, "sources": {**SETTINGS["sources"], "brain": field}})
@@ -233,6 +234,7 @@ def test_each_source_and_each_case_has_the_annotation_that_it_declares(tmp_path)
 
     assert set(trainer.lesson.said) == {
         ("organs", ("liver",)), ("organs", ("liver", "spleen")), ("brain", ("hippocampus",)),
+        ("brain", ("liver tumor",)),
     }  # fmt: skip
     # Within the liver lies its tumor; of the brain a source without a field of view knows nothing.
     assert denied("organs", ("liver", "spleen")) == {"liver", "liver tumor", "spleen"}
@@ -247,8 +249,8 @@ def test_each_source_and_each_case_has_the_annotation_that_it_declares(tmp_path)
         with torch.no_grad():
             total = trainer.loss(Patch(patch.image, nothing, number)).total.item()
         losses.setdefault((case.source, case.annotated), set()).add(round(total, 5))
-    assert len(losses) == 3 and all(len(values) == 1 for values in losses.values())
-    assert len(set.union(*losses.values())) == 3
+    assert len(losses) == 4 and all(len(values) == 1 for values in losses.values())
+    assert len(set.union(*losses.values())) == 4
 
 
 def test_a_field_of_view_that_does_not_exist_is_refused(balls, tmp_path):
@@ -300,6 +302,25 @@ def test_what_a_case_list_says_of_its_own_structures_stands_in_the_model(tmp_pat
     source = write_source(tmp_path / "cases", ("liver", "odd thing"), own_structures=[own])
     (kept,) = a_trainer(source, tmp_path / "run").model().manifest.own_structures
     assert (kept.name, kept.type.meaning, kept.color) == ("odd thing", "Cyst", (1, 2, 3))
+
+
+def test_a_structure_that_no_training_case_annotates_is_not_learned(tmp_path):
+    names = ("liver", "pancreas", "spleen")
+    cases = write_source(tmp_path / "cases", names, annotated=["liver", "spleen"])
+    manifest = a_trainer(cases, tmp_path / "run").model().manifest
+    assert manifest.structures == ("liver", "spleen")
+    assert manifest.sources[0].structures == ("liver", "spleen")
+    nothing = write_source(tmp_path / "nothing", names, annotated=[])
+    with pytest.raises(UserError, match="nothing to learn"):
+        a_trainer(nothing, tmp_path / "other")
+
+
+def test_a_model_says_which_wholes_and_parts_were_drawn_beside_each_other(tmp_path):
+    names = ("liver", "liver tumor")
+    both = write_source(tmp_path / "both", names)
+    assert a_trainer(both, tmp_path / "one").model().manifest.told_apart == (names,)
+    organ = write_source(tmp_path / "organ", names, annotated=["liver"])
+    assert a_trainer(organ, tmp_path / "two").model().manifest.told_apart == ()
 
 
 def test_more_structures_than_dimensions_are_refused(balls):

@@ -16,6 +16,7 @@ from CFSegmenterLib.resuming import CHECKPOINT
 from Testing.Library.short_training import (
     a_trainer,
     assert_same_training,
+    stop_after,
 )
 
 
@@ -94,6 +95,27 @@ def test_a_training_can_be_stopped_while_it_validates_and_owes_the_validation_th
         trainer.train(until_it_validates)
     assert said[-1] == (2, 6, "validating, case 1 of 1")
     assert read_record(tmp_path / "run" / CHECKPOINT)["validated"] == 0
+    a_trainer(balls, tmp_path / "run").train()
+    assert_same_training(tmp_path / "run", whole_training)
+
+
+def test_no_best_model_lies_without_a_checkpoint_to_go_on_from(balls, tmp_path):
+    seen = []
+
+    def look(done: int, total: int, message: str) -> bool:
+        seen.append(((tmp_path / "run" / "best").exists(), (tmp_path / "run" / CHECKPOINT).exists()))
+        return done < 3
+
+    with pytest.raises(Cancelled):
+        a_trainer(balls, tmp_path / "run", checkpoint_minutes=60).train(look)
+    assert (True, True) in seen and (True, False) not in seen
+
+
+def test_a_log_that_ends_in_anything_after_a_power_cut_is_gone_on_with(balls, whole_training, tmp_path):
+    with pytest.raises(Cancelled):
+        a_trainer(balls, tmp_path / "run").train(stop_after(4))
+    with open(tmp_path / "run" / "log.csv", "ab") as file:
+        file.write(b"5,0.2" + bytes(40) + b"\n\xff\xfe,\n" + bytes(9))
     a_trainer(balls, tmp_path / "run").train()
     assert_same_training(tmp_path / "run", whole_training)
 

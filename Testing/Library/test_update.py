@@ -13,12 +13,14 @@ import pytest
 import torch
 
 from CFSegmenterLib.cases import read_case_lists
+from CFSegmenterLib.checkpoint import read_record
 from CFSegmenterLib.errors import Cancelled, UserError
 from CFSegmenterLib.model import load_model, read_manifest
 from CFSegmenterLib.network import weights_of
 from CFSegmenterLib.own_structures import entry_of, own_structure
 from CFSegmenterLib.phantom import draw_small
 from CFSegmenterLib.prepared import load_case
+from CFSegmenterLib.resuming import CHECKPOINT
 from CFSegmenterLib.segmenter import Segmenter
 from CFSegmenterLib.settings import UpdateSettings
 from CFSegmenterLib.store import ModelStore
@@ -232,6 +234,37 @@ def test_an_update_that_was_killed_before_it_tidied_up_makes_no_second_version(
     assert not (tmp_path / "updates" / "mine").exists()
 
 
+def test_an_update_of_a_name_that_was_used_before_is_not_taken_for_the_one_that_was_made(
+    a_model_folder, a_new_source, tmp_path
+):
+    lists = read_case_lists([a_new_source])
+
+    def weekly(steps: int, **more):
+        settings = some_settings(iterations=steps, images_compared=1)
+        return update(a_model_folder, lists, store=tmp_path, settings=settings, device="cpu", name="weekly", **more)
+
+    assert weekly(2).name == "2"
+    with pytest.raises(Cancelled):
+        weekly(8, progress=lambda done, total, message: total != 8 or done < 4)
+    assert read_record(tmp_path / "updates" / "weekly" / CHECKPOINT)["step"] == 4
+    assert weekly(8).name == "3"
+
+
+def test_a_source_that_only_validates_is_scored_and_counts_as_nothing_learned_from(
+    a_model_folder, a_model, a_new_source, a_small_source, tmp_path
+):
+    (new,), (old,) = read_case_lists([a_new_source]), read_case_lists([a_small_source])
+    old = replace(old, source="old kind", cases=tuple(replace(c, source="old kind") for c in old.of("validation")[:1]))
+    settings = some_settings(iterations=2, images_compared=1)
+    version = update(a_model_folder, [new, old], store=tmp_path, settings=settings, device="cpu")
+    assert {row["structure"] for row in version.report()["scores"] if row["kind"] == "old"} == set(OLD)
+    assert "old kind" not in [source.name for source in version.manifest.sources]
+
+    strange = replace(old, modality="ct", cases=tuple(replace(case, modality="ct") for case in old.cases))
+    with pytest.raises(UserError, match="All cases of the source 'old kind' are for validation"):
+        plan_update(a_model, [new, strange], some_settings(), parent="1")
+
+
 def test_a_structure_that_nobody_drew_completely_is_not_learned(a_model, a_small_source):
     (cases,) = read_case_lists([a_small_source])
     values = {**cases.cases[0].values, 5: "pancreas"}
@@ -316,6 +349,28 @@ def test_time_is_kept_for_scoring_and_comparing_where_the_old_model_can_be_score
     ((spent, pace, counts),) = asked
     assert spent > pace > 0
     assert counts == {"scored": 0, "new": 1, "compared": 3}
+
+
+def test_time_is_kept_for_comparing_where_only_unannotated_images_are_of_a_kind_that_the_old_model_reads(
+    a_model_folder, a_new_source, old_images, tmp_path, monkeypatch
+):
+    asked = []
+    monkeypatch.setattr(
+        "CFSegmenterLib.update.left_for_training",
+        lambda budget, spent, pace, **counts: asked.append((pace, counts["compared"])) or 0.1,
+    )
+    (cases,) = read_case_lists([a_new_source])
+    other_kind = replace(cases, modality="ct", cases=tuple(replace(case, modality="ct") for case in cases.cases))
+    update(
+        a_model_folder,
+        [other_kind],
+        store=tmp_path,
+        unannotated=images_in(old_images),
+        settings=some_settings(budget_seconds=600.0),
+        device="cpu",
+    )
+    ((pace, compared),) = asked
+    assert pace > 0 and compared == 3
 
 
 def test_the_learning_rate_follows_that_of_the_training_that_began_with_nothing(a_model, a_new_source):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 
 from CFSegmenterLib.worker.encodings import EncodingCache, EncodingGone
@@ -12,7 +11,7 @@ from CFSegmenterLib.worker.encodings import EncodingCache, EncodingGone
 
 def an_encoding(size: int) -> SimpleNamespace:
     """All that the cache looks at."""
-    return SimpleNamespace(features=np.zeros(size, np.uint8))
+    return SimpleNamespace(nbytes=size)
 
 
 def test_the_one_least_recently_asked_for_goes_first():
@@ -47,3 +46,12 @@ def test_an_encoding_put_again_under_its_key_counts_once():
     cache.put("first", an_encoding(10))
     cache.put("first", an_encoding(20))
     assert cache.bytes == 20
+
+
+def test_what_was_decided_from_an_encoding_counts_from_the_next_question_on():
+    cache, first = EncodingCache(30), an_encoding(10)
+    cache.put("first", first)
+    cache.put("second", an_encoding(10))
+    first.nbytes = 25
+    assert cache.get("first") is first
+    assert "second" not in cache

@@ -10,7 +10,7 @@ from typing import Any
 from CFSegmenterLib.precision import choose_device
 from Testing.Benchmarks.measure import RESULTS, environment, write_json
 
-from .cells import Cell
+from .cells import HEAD_COST, Cell
 
 FOLDER = RESULTS / "accuracy"
 
@@ -23,7 +23,8 @@ def path_of(folder: Path, size: str, cell: Cell) -> Path:
 def keep(folder: Path, size: str, cell: Cell, said: dict[str, Any]) -> Path:
     """Write the result of a cell, with the commit and the environment that it was measured in."""
     path = path_of(folder, size, cell)
-    write_json(path, {**said, "environment": environment(choose_device().type)})
+    device = "cpu" if cell.scenario == HEAD_COST else choose_device().type  # heads are measured on the processor
+    write_json(path, {**said, "environment": environment(device)})
     return path
 
 
