@@ -11,6 +11,7 @@ as it comes, in float32 and with none of our settings. Each configuration runs i
 
 from __future__ import annotations
 
+import itertools
 import json
 import tempfile
 from collections.abc import Callable
@@ -49,7 +50,11 @@ REPEATS, WARMUP = 7, 2
 
 
 def write_source(folder: Path, scene: Scene) -> Path:
-    """Write a case of noise with a layer of voxels for each structure that is shown; returns the case list."""
+    """Write a case of noise with a layer of voxels for each structure that is shown; returns the case list.
+
+    The case annotates the first half of the structures. They lie in another one, too, which annotates the other half
+    and is there only so that these are taught as well.
+    """
     import nibabel
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -62,12 +67,15 @@ def write_source(folder: Path, scene: Scene) -> Path:
         nifti = nibabel.Nifti1Image(array, np.eye(4))
         nifti.header.set_xyzt_units("mm")
         nibabel.save(nifti, folder / f"{name}.nii.gz")
+    files = {"image": "image.nii.gz", "label": "label.nii.gz"}
+    halves = (annotated, scene.names[len(annotated) :])
     said = {
         "name": "bench",
         "modality": "mr",
         "labels": {str(value): name for value, name in enumerate(scene.names, start=1)},
-        "annotated": list(annotated),
-        "training": [{"image": "image.nii.gz", "label": "label.nii.gz"}],
+        "training": [
+            {**files, "subject": str(number), "annotated": list(half)} for number, half in enumerate(halves) if half
+        ],
     }
     (folder / "dataset.json").write_text(json.dumps(said), encoding="utf-8")
     return folder / "dataset.json"
@@ -89,6 +97,12 @@ def a_trainer(folder: Path, scene: Scene) -> Trainer:
 def our_step(trainer: Trainer, patch: Patch) -> Callable[[], Any]:
     """A step as the trainer takes it."""
     return lambda: trainer.take_step([patch])
+
+
+def the_patch(trainer: Trainer) -> Patch:
+    """One of the case whose structures are shown."""
+    patches = (trainer.patches[number] for number in itertools.count())
+    return next(patch for patch in patches if patch.case == 0)
 
 
 def softmax_step(scene: Scene, patch: Patch) -> Callable[[], Any]:
@@ -143,7 +157,7 @@ def measure(kind: str, scene: Scene, repeats: int = REPEATS, warmup: int = WARMU
     with tempfile.TemporaryDirectory() as folder:
         if kind == "ours":
             trainer = a_trainer(Path(folder), scene)
-            step = our_step(trainer, trainer.patches[0])
+            step = our_step(trainer, the_patch(trainer))
         else:
             step = {"softmax": softmax_step, "float32": float32_step}[kind](scene, a_patch(scene))
         loaded = peak_memory(scene.device)
