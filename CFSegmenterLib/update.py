@@ -195,8 +195,8 @@ class _Run:
             before = Segmenter(copy.deepcopy(self.plan.initial), self.device, vocabulary=self.vocabulary)
             started = time.monotonic()
             old_scores = self._scores(before, self._is_answered_before, "preparing")
-            evaluated, compared = time.monotonic() - started, {score.case for score in old_scores}
-            pace = evaluated / len(compared) if compared else self._seconds_of_an_image(before)
+            evaluated, scored = time.monotonic() - started, len({score.case for score in old_scores})
+            pace = evaluated / scored if scored else self._seconds_of_an_image(before)
         trainer = Trainer(
             self.plan,
             self.folder,
