@@ -281,10 +281,10 @@ class _Run:
     def _left(self, spent: float, pace: float, scored: int) -> float | None:
         """Seconds that are left for training; None where no budget says when it ends."""
         budget = self.settings.budget_seconds
-        new = sum(not self._is_answered_before(case) for case in self._validation)
-        compared = sum(map(len, self._compared.values()))
         if budget is None:
             return None
+        new = sum(not self._is_answered_before(case) for case in self._validation)
+        compared = sum(map(len, self._compared.values()))
         return left_for_training(budget, spent, pace, scored=scored, new=new, compared=compared)
 
     @property

@@ -191,13 +191,16 @@ def _isMet(requirement: str) -> bool:
 def _missingBelow(requirements: Iterable[str]) -> tuple[str, ...]:
     """What the packages that are there need, and what that needs, as far as it is absent; torch is asked for itself."""
     try:
-        from packaging.requirements import Requirement
+        from packaging.requirements import InvalidRequirement, Requirement
     except ImportError:  # of a Slicer that comes without it nothing can be said
         return ()
     seen, missing = {"torch"}, []
     open_ = [line for line in requirements if _isMet(line)]
     while open_:
-        requirement = Requirement(open_.pop())
+        try:
+            requirement = Requirement(open_.pop())
+        except InvalidRequirement:  # of an old package, in words of its own
+            continue
         key = re.sub(r"[-_.]+", "-", requirement.name).lower()
         if key in seen or (requirement.marker and not requirement.marker.evaluate({"extra": ""})):
             continue

@@ -74,7 +74,14 @@ def test_what_a_package_needs_and_does_not_find_is_missing_too(requirements, ins
     requirements.write_text("pydantic>=2\n", encoding="utf-8")
     assert not dependencies.findMissing(requirements)
     requires = importlib.metadata.requires
-    needed = ["Absent_Core==1", "torch>=999", "another; extra == 'more'", "numpy", "pydantic"]
+    needed = [
+        "Absent_Core==1",
+        "torch>=999",
+        "another; extra == 'more'",
+        "no words of a requirement (",
+        "numpy",
+        "pydantic",
+    ]
     monkeypatch.setattr(importlib.metadata, "requires", lambda name: needed if name == "pydantic" else requires(name))
     assert dependencies.findMissing(requirements).packages == ("Absent_Core",)
     assert "Absent_Core" in dependencies.findMissing(requirements).text
